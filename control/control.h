@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one struct of the control process, and what its two halves ask of each other: the server (conn.c, rpc.c,
+ * methods.c: connections, frames, validation, roles) and the lifecycle (session.c, registry.c, probe.c: sessions from
+ * creation to end).
+ */
+#pragma once
+
+#include "control/methods.h"
+#include "wire/loop.h"
+
+struct server;		/* connections and the listening sockets */
+struct lifecycle;	/* sessions, the supervisor's channel, the registry, events */
+
+struct control {
+	struct loop loop;
+	struct config config;
+	struct server *server;
+	struct lifecycle *lifecycle;
+	uint64_t started_ns;	/* CLOCK_BOOTTIME */
+};
+
+/* ---- server (control/conn.c) ---- */
+
+/* Serves LISTEN_FD (a nonblocking listening stream socket, taken over). 0 or a negative errno. */
+int server_start(struct control *control, int listen_fd);
+void server_stop(struct control *control);
+
+/* ---- lifecycle (control/lifecycle.c) ---- */
+
+/*
+ * Opens the registry below the state directory, takes over the channel to the supervisor, says hello and asks for the
+ * sessions that live; sessions of the registry that do not are ended. READY is called once the list is whole: only
+ * then does main start the server. 0 or a negative errno with a message on standard error.
+ */
+int lifecycle_start(struct control *control, int super_fd, void (*ready)(struct control *control));
+void lifecycle_stop(struct control *control);
+
+/* Counts for system.health: states by name ("ready": 3, ...), a new object. */
+json_t *lifecycle_states(const struct control *control);
+
+/* system.check: asks the supervisor and answers CALL with {items: [{name, state, detail, remedy}]}. */
+void lifecycle_check(struct call *call);
+
+/* Handlers of session.* and events.subscribe, rows of the methods table. */
+void method_session_create(struct call *call);
+void method_session_get(struct call *call);
+void method_session_list(struct call *call);
+void method_session_wait(struct call *call);
+void method_session_stop(struct call *call);
+void method_session_remove(struct call *call);
+void method_session_logs(struct call *call);
+void method_session_stats(struct call *call);
+void method_session_pause(struct call *call);
+void method_session_resume(struct call *call);
+void method_session_heartbeat(struct call *call);
+void method_session_extend(struct call *call);
+void method_events_subscribe(struct call *call);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network of sessions. Runs in the supervisor, as root, in the host's network namespace.
+ *
+ * A session gets a user namespace with its own 65,536 host ids and a network namespace owned by it, made ahead of
+ * need by netns_make() and held by two descriptors alone: when the last process and the descriptors are gone the
+ * kernel removes the namespace and its veth, and netns_gone() reports the interface's end. So nothing here has to be
+ * remembered across a crash.
+ *
+ * One routed point-to-point veth per slot: "cr<slot>" on the host, "eth0" inside; no bridge, no ARP, no neighbour
+ * discovery (both ends have fixed MAC addresses and permanent neighbour entries), no router advertisements. Slot N
+ * has base + 2N, the host end base + 2N + 1. The host's nftables table is static: sessions are told apart by
+ * interface group, the number of their egress policy, so that no rule changes when a session starts or ends.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "wire/err.h"
+
+struct netns;
+
+struct netns_config {
+	uint32_t id_base;		/* slot N maps 0..65535 to id_base + (N - 1) * 65536 */
+	uint32_t max_slots;
+	uint8_t ipv4[4];
+	uint8_t ipv6[16];
+	bool has_ipv6;
+	uint32_t allowed_uid;		/* control's: together with root it may always reach sessions from the host */
+};
+
+/* Egress policies; the value is added to NETNS_GROUP_BASE for the interface group. */
+enum netns_policy {
+	NETNS_SPARE,			/* made, not claimed: nothing passes */
+	NETNS_NONE,			/* only answers to the host */
+	NETNS_INTERNET,			/* and public addresses: no private range, link-local, metadata address or host service */
+	NETNS_POLICY_COUNT,
+};
+enum { NETNS_GROUP_BASE = 0x63610000 };
+
+/* "none" and "internet" in configuration and requests; -ENOENT for others. */
+int netns_policy_by_name(const char *name, enum netns_policy *ret);
+
+/* One slot's namespaces. */
+struct netns_slot {
+	uint32_t slot;			/* from 1 */
+	int ifindex;			/* of cr<slot> on the host */
+	int user_fd, net_fd;		/* the namespaces; owned by whoever holds the struct */
+};
+
+/* Opens the host side: a route socket, and a second one that hears of links that go away. */
+int netns_open(const struct netns_config *config, struct netns **ret, struct err *err);
+void netns_close(struct netns *netns);
+
+/*
+ * Loads the static table "inet carrel", replacing one that is there in a single transaction; netns_unload_policy()
+ * deletes it. Session to session, spoofed sources, the host's own services and metadata addresses are dropped.
+ */
+int netns_load_policy(struct netns *netns, struct err *err);
+int netns_unload_policy(struct netns *netns, struct err *err);
+
+/*
+ * Makes user namespace, network namespace and veth of SLOT in group NETNS_SPARE; with N_PORTS > 0 also the redirect
+ * by which TCP to those ports of the session's address reaches a listener on its 127.0.0.1. 0 or a negative errno;
+ * -EEXIST when an interface of that name is still there. On failure nothing is left.
+ */
+int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t n_ports, struct netns_slot *ret,
+	       struct err *err);
+
+/* Puts a slot under POLICY: from now on it may pass what the policy lets pass. One netlink message. */
+int netns_set_policy(struct netns *netns, const struct netns_slot *slot, enum netns_policy policy, struct err *err);
+
+/* Closes both descriptors; the interface goes away once nobody else holds the namespace. */
+void netns_slot_release(struct netns_slot *slot);
+
+/* Whether cr<slot> exists now. */
+bool netns_slot_exists(struct netns *netns, uint32_t slot);
+
+/* Becomes readable when links have changed; then netns_gone() once. */
+int netns_monitor_fd(const struct netns *netns);
+
+/*
+ * Calls FN for each cr<slot> whose removal was announced since the last call. -ENOBUFS: announcements were lost, the
+ * caller asks netns_slot_exists() for those it waits for.
+ */
+int netns_gone(struct netns *netns, void (*fn)(uint32_t slot, void *arg), void *arg);
+
+/* Addresses of a slot: the session's, or with HOST the host end's. */
+void netns_ipv4(const struct netns_config *config, uint32_t slot, bool host, uint8_t ret[4]);
+void netns_ipv6(const struct netns_config *config, uint32_t slot, bool host, uint8_t ret[16]);
