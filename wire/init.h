@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What control and a session's init say to each other, on a SOCK_SEQPACKET socket that init listens on at
- * <run_dir>/sessions/<id>/init.sock, outside the session's view. The newest connection wins: a control process that
- * was started again connects and the old connection is closed. Init parses requests defensively; control takes every
+ * What control and a session's init say to each other. Init listens on a SOCK_SEQPACKET socket in a directory of the
+ * supervisor's, outside the session's view; control gets a connected descriptor from the supervisor (SUPER_FD_INIT,
+ * SUPER_CONNECT). The newest connection wins: the old one is closed. Init parses requests defensively; control takes every
  * byte from init as hostile.
  *
  * Commands that init runs are numbered by control with the ids of INIT_EXEC; number 0 is the workload.
