@@ -7,7 +7,7 @@ struct chan_item {
 	struct chan_item *next;
 	size_t n_fds;
 	int fds[MSG_MAX_FDS];
-	struct msg_header header;	/* followed by the rest of the message */
+	struct msg_header header; /* followed by the rest of the message */
 };
 
 static void item_free(struct chan_item *item)

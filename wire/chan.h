@@ -8,16 +8,16 @@
 #include "wire/loop.h"
 #include "wire/msg.h"
 
-enum { CHAN_MAX_QUEUED = 4096 };	/* messages; a peer that lets more pile up is ended with -ENOBUFS */
+enum { CHAN_MAX_QUEUED = 4096 }; /* messages; a peer that lets more pile up is ended with -ENOBUFS */
 
 struct chan_item;
 
 struct chan {
 	struct loop *loop;
 	struct loop_io io;
-	const struct msg_shape *shapes;	/* of what the peer may send */
+	const struct msg_shape *shapes; /* of what the peer may send */
 	size_t n_shapes;
-	struct chan_item *head, **tail;	/* waiting to be sent */
+	struct chan_item *head, **tail; /* waiting to be sent */
 	size_t n_queued;
 	/* MSG's descriptors are closed after the call unless stolen. The handler may close the channel. */
 	void (*on_message)(struct chan *chan, struct msg *msg);

@@ -24,13 +24,13 @@
 #define _printf_(fmt, first) __attribute__((format(printf, fmt, first)))
 
 /* Evaluates a system call again while it fails with EINTR; the value is the call's. */
-#define RETRY_EINTR(expr)                                                                                    \
-	({                                                                                                   \
-		__typeof__(expr) _r;                                                                         \
-		do                                                                                           \
-			_r = (expr);                                                                         \
-		while (_r == -1 && errno == EINTR);                                                          \
-		_r;                                                                                          \
+#define RETRY_EINTR(expr)                           \
+	({                                          \
+		__typeof__(expr) _r;                \
+		do                                  \
+			_r = (expr);                \
+		while (_r == -1 && errno == EINTR); \
+		_r;                                 \
 	})
 
 /* close(2) that keeps errno; a negative descriptor is nothing to close. Linux releases it even on EINTR. */
@@ -69,11 +69,11 @@ static inline void freep(void *p)
 
 #define _close_ _cleanup_(close_fdp)
 #define _free_ _cleanup_(freep)
-#define steal_ptr(p)                                                                                         \
-	({                                                                                                   \
-		__typeof__(*(p)) _s = *(p);                                                                  \
-		*(p) = NULL;                                                                                 \
-		_s;                                                                                          \
+#define steal_ptr(p)                        \
+	({                                  \
+		__typeof__(*(p)) _s = *(p); \
+		*(p) = NULL;                \
+		_s;                         \
 	})
 
 static inline int streq(const char *a, const char *b)

@@ -10,9 +10,9 @@
 enum { ERR_STEP_SIZE = 24, ERR_OBJECT_SIZE = 104 };
 
 struct err {
-	int32_t num;			/* a negative errno, or 0 */
-	char step[ERR_STEP_SIZE];	/* "cgroup", "overlay", ...: a session step or a part of one */
-	char object[ERR_OBJECT_SIZE];	/* what it was done to; cut, never overrun */
+	int32_t num; /* a negative errno, or 0 */
+	char step[ERR_STEP_SIZE]; /* "cgroup", "overlay", ...: a session step or a part of one */
+	char object[ERR_OBJECT_SIZE]; /* what it was done to; cut, never overrun */
 };
 
 /* Fills ERR (may be NULL) and returns NUM. STEP and the formatted object are cut to fit. */

@@ -26,8 +26,7 @@ static int check_stop(const void *msg)
 static int check_connect(const void *msg)
 {
 	const struct init_connect *m = msg;
-	return FITS(m->port > 0 &&
-		    (m->family == FAMILY_ANY || m->family == FAMILY_IPV4 || m->family == FAMILY_IPV6));
+	return FITS(m->port > 0 && (m->family == FAMILY_ANY || m->family == FAMILY_IPV4 || m->family == FAMILY_IPV6));
 }
 
 static int check_done(const void *msg)

@@ -13,15 +13,15 @@
 #include "wire/msg.h"
 
 enum init_op {
-	INIT_EXEC = 1,		/* struct init_plain, descriptors: spec, stdin, stdout, stderr → struct init_started */
-	INIT_SIGNAL,		/* struct init_signal → struct init_done */
-	INIT_STOP,		/* struct init_stop → struct init_done; the end is seen by INIT_EV_EXITED of 0 */
-	INIT_CONNECT,		/* struct init_connect → struct init_done, descriptor: the connected socket */
-	INIT_WATCH_OUTPUT,	/* struct init_plain → struct init_done; from then on INIT_EV_OUTPUT */
+	INIT_EXEC = 1, /* struct init_plain, descriptors: spec, stdin, stdout, stderr → struct init_started */
+	INIT_SIGNAL, /* struct init_signal → struct init_done */
+	INIT_STOP, /* struct init_stop → struct init_done; the end is seen by INIT_EV_EXITED of 0 */
+	INIT_CONNECT, /* struct init_connect → struct init_done, descriptor: the connected socket */
+	INIT_WATCH_OUTPUT, /* struct init_plain → struct init_done; from then on INIT_EV_OUTPUT */
 
-	INIT_EV_HELLO = 0x100,	/* struct init_hello: the first message of a connection */
-	INIT_EV_EXITED,		/* struct init_ev_exited */
-	INIT_EV_OUTPUT,		/* struct init_plain: the output grew since INIT_WATCH_OUTPUT was last sent (sent once; ask again) */
+	INIT_EV_HELLO = 0x100, /* struct init_hello: the first message of a connection */
+	INIT_EV_EXITED, /* struct init_ev_exited */
+	INIT_EV_OUTPUT, /* struct init_plain: the output grew since INIT_WATCH_OUTPUT was last sent (sent once; ask again) */
 };
 
 struct init_plain {
@@ -35,31 +35,31 @@ struct init_done {
 
 struct init_started {
 	struct msg_header header;
-	struct err err;			/* step "exec", "user", "cwd", ...: the command was not started */
-	int32_t pid;			/* in the session */
+	struct err err; /* step "exec", "user", "cwd", ...: the command was not started */
+	int32_t pid; /* in the session */
 	uint32_t reserved;
 };
 
 struct init_signal {
 	struct msg_header header;
-	uint64_t exec;			/* id of its INIT_EXEC; 0: the workload */
+	uint64_t exec; /* id of its INIT_EXEC; 0: the workload */
 	int32_t signal;
-	uint32_t group;			/* 1: its process group, 0: only the process */
+	uint32_t group; /* 1: its process group, 0: only the process */
 };
 
 enum init_stop_method {
-	STOP_SIGNAL = 1,		/* to the workload */
-	STOP_CDP,			/* Browser.close down the workload's debugging pipe */
+	STOP_SIGNAL = 1, /* to the workload */
+	STOP_CDP, /* Browser.close down the workload's debugging pipe */
 };
 
 struct init_stop {
 	struct msg_header header;
-	uint32_t method;		/* enum init_stop_method */
-	int32_t signal;			/* for STOP_SIGNAL */
+	uint32_t method; /* enum init_stop_method */
+	int32_t signal; /* for STOP_SIGNAL */
 };
 
 enum init_family {
-	FAMILY_ANY = 0,			/* 127.0.0.1, then ::1 */
+	FAMILY_ANY = 0, /* 127.0.0.1, then ::1 */
 	FAMILY_IPV4 = 4,
 	FAMILY_IPV6 = 6,
 };
@@ -67,21 +67,21 @@ enum init_family {
 struct init_connect {
 	struct msg_header header;
 	uint16_t port;
-	uint16_t family;		/* enum init_family */
+	uint16_t family; /* enum init_family */
 	uint32_t reserved;
 };
 
 struct init_hello {
 	struct msg_header header;
-	uint32_t workload;		/* enum workload_state */
-	uint32_t n_execs;		/* commands running, the workload not counted */
+	uint32_t workload; /* enum workload_state */
+	uint32_t n_execs; /* commands running, the workload not counted */
 };
 
 struct init_ev_exited {
 	struct msg_header header;
 	uint64_t exec;
-	int32_t exit_code;		/* -1 when a signal ended it */
-	int32_t signal;			/* 0 when it exited */
+	int32_t exit_code; /* -1 when a signal ended it */
+	int32_t signal; /* 0 when it exited */
 };
 
 /* The limit of commands that run at once in one session; one more is -EAGAIN. */

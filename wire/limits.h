@@ -11,42 +11,42 @@
 #include "wire/def.h"
 
 enum limit {
-	LIMIT_MEMORY,		/* memory.max */
+	LIMIT_MEMORY, /* memory.max */
 	LIMIT_MEMORY_HIGH,
 	LIMIT_MEMORY_LOW,
 	LIMIT_SWAP,
-	LIMIT_CPUS,		/* thousandths of a CPU: 1500 is one and a half */
+	LIMIT_CPUS, /* thousandths of a CPU: 1500 is one and a half */
 	LIMIT_CPU_WEIGHT,
 	LIMIT_PIDS,
-	LIMIT_ROOT_BYTES,	/* the root's upper layer, a tmpfs */
+	LIMIT_ROOT_BYTES, /* the root's upper layer, a tmpfs */
 	LIMIT_ROOT_INODES,
-	LIMIT_SHM_BYTES,	/* /dev/shm, charged to the session's memory */
-	LIMIT_OPEN_FILES,	/* RLIMIT_NOFILE of each process */
+	LIMIT_SHM_BYTES, /* /dev/shm, charged to the session's memory */
+	LIMIT_OPEN_FILES, /* RLIMIT_NOFILE of each process */
 	LIMIT_COUNT,
 };
 
 #define LIMIT_UNSET UINT64_MAX
 
 struct limits {
-	uint64_t value[LIMIT_COUNT];	/* LIMIT_UNSET where nothing is said */
+	uint64_t value[LIMIT_COUNT]; /* LIMIT_UNSET where nothing is said */
 };
 
 enum limit_carrier {
-	CARRIER_CGROUP,			/* a number into a cgroup file */
-	CARRIER_CGROUP_CPU,		/* "quota period" into cpu.max */
-	CARRIER_MOUNT,			/* size= or nr_inodes= of a tmpfs */
+	CARRIER_CGROUP, /* a number into a cgroup file */
+	CARRIER_CGROUP_CPU, /* "quota period" into cpu.max */
+	CARRIER_MOUNT, /* size= or nr_inodes= of a tmpfs */
 	CARRIER_RLIMIT,
 };
 
 struct limit_row {
-	const char *name;		/* member of "limits" in templates and requests */
-	const char *controller;		/* cgroup controller that must be there for it to be enforced, or NULL */
-	const char *file;		/* in the session's cgroup, or NULL */
+	const char *name; /* member of "limits" in templates and requests */
+	const char *controller; /* cgroup controller that must be there for it to be enforced, or NULL */
+	const char *file; /* in the session's cgroup, or NULL */
 	enum limit_carrier carrier;
-	uint64_t min, max;		/* what a template or request may say */
-	bool fractional;		/* a JSON real, stored in thousandths */
-	bool live;			/* can be changed while the session runs */
-	bool is_ceiling;		/* a request may lower the template's value, never raise it */
+	uint64_t min, max; /* what a template or request may say */
+	bool fractional; /* a JSON real, stored in thousandths */
+	bool live; /* can be changed while the session runs */
+	bool is_ceiling; /* a request may lower the template's value, never raise it */
 	const char *help;
 };
 
@@ -59,4 +59,5 @@ void limits_clear(struct limits *limits);
  * What a session gets: REQUEST where set, else TEMPLATE. 0, or -EPERM with ret_bad at the first limit with which the
  * request would pass the template's ceiling, or -ERANGE for one outside the table's range.
  */
-int limits_merge(const struct limits *template, const struct limits *request, struct limits *ret, enum limit *ret_bad);
+int limits_merge(
+	const struct limits *template, const struct limits *request, struct limits *ret, enum limit *ret_bad);

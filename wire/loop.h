@@ -13,21 +13,21 @@
 #include "wire/def.h"
 
 struct loop_io {
-	int fd;						/* borrowed; its owner closes it after loop_remove() */
-	uint32_t events;				/* EPOLLIN, ... as now registered; 0 when it is not */
+	int fd; /* borrowed; its owner closes it after loop_remove() */
+	uint32_t events; /* EPOLLIN, ... as now registered; 0 when it is not */
 	void (*fn)(struct loop_io *io, uint32_t revents);
 };
 
 struct loop_timer {
-	uint64_t at_ns;					/* CLOCK_BOOTTIME; the time it was armed for */
-	size_t place;					/* in the heap, from 1; 0 when not armed */
-	void (*fn)(struct loop_timer *timer);		/* called once; it may arm itself again */
+	uint64_t at_ns; /* CLOCK_BOOTTIME; the time it was armed for */
+	size_t place; /* in the heap, from 1; 0 when not armed */
+	void (*fn)(struct loop_timer *timer); /* called once; it may arm itself again */
 };
 
 struct loop {
 	int epoll_fd, timer_fd;
 	struct loop_io timer_io;
-	struct epoll_event *fetched;			/* events of the round under way */
+	struct epoll_event *fetched; /* events of the round under way */
 	int n_fetched;
 	struct loop_timer **heap;
 	size_t n_timers, heap_size;

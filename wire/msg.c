@@ -77,9 +77,10 @@ int msg_recv(int sock, const struct msg_shape *shapes, size_t n_shapes, struct m
 		char bytes[CMSG_SPACE(sizeof(int) * MSG_MAX_FDS)];
 	} control;
 	struct iovec iov = { .iov_base = ret->bytes, .iov_len = sizeof(ret->bytes) };
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
-	};
+	struct msghdr mh = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes) };
 
 	ret->n_fds = 0;
 	ssize_t n = RETRY_EINTR(recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT));

@@ -12,16 +12,16 @@
 
 enum {
 	MSG_VERSION = 1,
-	MSG_MAX_SIZE = 16384,	/* no private message is larger */
+	MSG_MAX_SIZE = 16384, /* no private message is larger */
 	MSG_MAX_FDS = 8,
-	MSG_REPLY = 0x8000,	/* the answer to operation N is N | MSG_REPLY and has its id */
+	MSG_REPLY = 0x8000, /* the answer to operation N is N | MSG_REPLY and has its id */
 };
 
 struct msg_header {
-	uint16_t version;	/* MSG_VERSION */
+	uint16_t version; /* MSG_VERSION */
 	uint16_t op;
-	uint32_t length;	/* of the whole message, this header included */
-	uint64_t id;		/* chosen by who asks, counted up, repeated in the answer; 0 in an event */
+	uint32_t length; /* of the whole message, this header included */
+	uint64_t id; /* chosen by who asks, counted up, repeated in the answer; 0 in an event */
 };
 _Static_assert(sizeof(struct msg_header) == 16, "part of the protocol");
 
@@ -30,7 +30,7 @@ struct msg_shape {
 	uint8_t min_fds, max_fds;
 	uint32_t length;
 	const char *name;
-	int (*check)(const void *msg);	/* NULL, or 0 / -EPROTO: strings terminated, enums and counts in range */
+	int (*check)(const void *msg); /* NULL, or 0 / -EPROTO: strings terminated, enums and counts in range */
 };
 
 /* A received message; the descriptors belong to it until stolen. */

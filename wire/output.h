@@ -16,8 +16,8 @@
 
 enum {
 	OUTPUT_VERSION = 1,
-	OUTPUT_FILE_BYTES = 256 * 1024,		/* header and ring */
-	OUTPUT_MAX_RECORD = 4096,		/* bytes of data in one record */
+	OUTPUT_FILE_BYTES = 256 * 1024, /* header and ring */
+	OUTPUT_MAX_RECORD = 4096, /* bytes of data in one record */
 };
 
 #define OUTPUT_MAGIC UINT32_C(0x636f7574)
@@ -25,23 +25,24 @@ enum {
 enum output_stream {
 	OUTPUT_STDOUT = 1,
 	OUTPUT_STDERR = 2,
-	OUTPUT_INIT = 3,		/* a line of init's own: what it could not do, what it dropped */
+	OUTPUT_INIT = 3, /* a line of init's own: what it could not do, what it dropped */
 };
 
 enum workload_state {
 	WORKLOAD_NONE,
 	WORKLOAD_RUNNING,
-	WORKLOAD_EXITED,		/* exit_code is valid */
-	WORKLOAD_SIGNALED,		/* signal is valid */
+	WORKLOAD_EXITED, /* exit_code is valid */
+	WORKLOAD_SIGNALED, /* signal is valid */
 };
 
 struct output_header {
 	uint32_t magic, version;
 	uint64_t ring_bytes;
-	_Atomic uint64_t head;		/* position after the newest record */
-	_Atomic uint64_t tail;		/* position of the oldest whole record */
-	_Atomic uint64_t dropped_bytes;	/* overwritten before anybody could be sure to have read them: all that left the ring */
-	_Atomic uint32_t workload;	/* enum workload_state */
+	_Atomic uint64_t head; /* position after the newest record */
+	_Atomic uint64_t tail; /* position of the oldest whole record */
+	_Atomic uint64_t
+		dropped_bytes; /* overwritten before anybody could be sure to have read them: all that left the ring */
+	_Atomic uint32_t workload; /* enum workload_state */
 	int32_t exit_code, signal;
 	uint64_t ended_realtime_ns;
 	uint8_t reserved[8];
@@ -49,8 +50,8 @@ struct output_header {
 _Static_assert(sizeof(struct output_header) % 8 == 0, "records are aligned");
 
 struct output_record {
-	uint32_t length;		/* of the data that follows, without padding */
-	uint32_t stream;		/* enum output_stream */
+	uint32_t length; /* of the data that follows, without padding */
+	uint32_t stream; /* enum output_stream */
 	uint64_t realtime_ns;
 };
 
@@ -58,8 +59,8 @@ struct output_record {
 void output_format(struct output_header *header, size_t n);
 
 /* Appends data, cut into records; overwrites the oldest. Never fails. */
-void output_append(struct output_header *header, enum output_stream stream, uint64_t realtime_ns, const void *data,
-		   size_t n);
+void output_append(
+	struct output_header *header, enum output_stream stream, uint64_t realtime_ns, const void *data, size_t n);
 
 /* Reader (control): what the header said at one moment, already checked. */
 struct output_state {

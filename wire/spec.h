@@ -14,27 +14,28 @@
 enum {
 	SPEC_VERSION = 1,
 	SPEC_MAX_BYTES = 1 << 20,
-	SPEC_MAX_STRINGS = 4096,	/* arguments, and as many environment entries */
+	SPEC_MAX_STRINGS = 4096, /* arguments, and as many environment entries */
 	SPEC_MAX_GROUPS = 32,
 };
 
 #define SPEC_MAGIC UINT32_C(0x63737063)
 
 enum spec_flags {
-	SPEC_TTY = 1 << 0,	/* stdin, stdout and stderr are one pty: own session, controlling terminal */
-	SPEC_CDP_PIPE = 1 << 1,	/* workload only: descriptors 3 and 4 are Chromium's --remote-debugging-pipe, held by init */
+	SPEC_TTY = 1 << 0, /* stdin, stdout and stderr are one pty: own session, controlling terminal */
+	SPEC_CDP_PIPE =
+		1 << 1, /* workload only: descriptors 3 and 4 are Chromium's --remote-debugging-pipe, held by init */
 };
 
 struct spec_header {
 	uint32_t magic, version;
-	uint32_t total_bytes;		/* header and strings */
+	uint32_t total_bytes; /* header and strings */
 	uint32_t flags;
-	uint32_t uid, gid;		/* in the session; used where user is empty */
+	uint32_t uid, gid; /* in the session; used where user is empty */
 	uint32_t n_groups;
 	uint32_t groups[SPEC_MAX_GROUPS];
-	uint32_t argc, envc;		/* argc at least 1 */
-	char user[64];			/* "name", "name:group", "1000" or "1000:1000", looked up in the session; may be empty */
-	char cwd[1024];			/* absolute; "/" when there is none */
+	uint32_t argc, envc; /* argc at least 1 */
+	char user[64]; /* "name", "name:group", "1000" or "1000:1000", looked up in the session; may be empty */
+	char cwd[1024]; /* absolute; "/" when there is none */
 };
 
 /* A parsed spec: pointers into MAP, which it owns until spec_release(). argv and envp end with NULL. */

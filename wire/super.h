@@ -12,22 +12,22 @@
 #include "wire/limits.h"
 #include "wire/msg.h"
 
-enum { NAME_SIZE = 64 };	/* session ids, template names, ...: 63 characters and a NUL */
+enum { NAME_SIZE = 64 }; /* session ids, template names, ...: 63 characters and a NUL */
 
 enum super_op {
-	SUPER_HELLO = 1,	/* struct super_hello → struct super_welcome */
-	SUPER_CHECK,		/* struct super_plain → struct super_checked */
-	SUPER_LIST,		/* struct super_plain → SUPER_EV_SESSION each, then struct super_done */
-	SUPER_CREATE,		/* struct super_create, descriptor: spec → struct super_created, SUPER_FD_* of the session */
-	SUPER_CONNECT,		/* struct super_session → struct super_done, descriptor: a new connection to its init */
-	SUPER_KILL,		/* struct super_session → struct super_done when the kill is under way */
-	SUPER_FREEZE,		/* struct super_session → struct super_done */
-	SUPER_THAW,		/* struct super_session → struct super_done */
-	SUPER_SET_LIMITS,	/* struct super_set_limits → struct super_limits_set */
+	SUPER_HELLO = 1, /* struct super_hello → struct super_welcome */
+	SUPER_CHECK, /* struct super_plain → struct super_checked */
+	SUPER_LIST, /* struct super_plain → SUPER_EV_SESSION each, then struct super_done */
+	SUPER_CREATE, /* struct super_create, descriptor: spec → struct super_created, SUPER_FD_* of the session */
+	SUPER_CONNECT, /* struct super_session → struct super_done, descriptor: a new connection to its init */
+	SUPER_KILL, /* struct super_session → struct super_done when the kill is under way */
+	SUPER_FREEZE, /* struct super_session → struct super_done */
+	SUPER_THAW, /* struct super_session → struct super_done */
+	SUPER_SET_LIMITS, /* struct super_set_limits → struct super_limits_set */
 
-	SUPER_EV_SESSION = 0x100,	/* struct super_ev_session, SUPER_FD_* of the session (one that ends has none) */
-	SUPER_EV_EXITED,	/* struct super_ev_exited: its init is gone; the rest is being undone */
-	SUPER_EV_GONE,		/* struct super_session: every host resource is given back; the id is free again */
+	SUPER_EV_SESSION = 0x100, /* struct super_ev_session, SUPER_FD_* of the session (one that ends has none) */
+	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is being undone */
+	SUPER_EV_GONE, /* struct super_session: every host resource is given back; the id is free again */
 };
 
 /*
@@ -37,7 +37,7 @@ enum super_op {
 enum super_fd {
 	SUPER_FD_CGROUP,
 	SUPER_FD_OUTPUT,
-	SUPER_FD_INIT,		/* connected SOCK_SEQPACKET, nonblocking: wire/init.h is spoken there */
+	SUPER_FD_INIT, /* connected SOCK_SEQPACKET, nonblocking: wire/init.h is spoken there */
 	SUPER_FD_COUNT,
 };
 
@@ -47,7 +47,7 @@ struct super_plain {
 
 struct super_hello {
 	struct msg_header header;
-	char version[32];	/* of the asking program; must equal the supervisor's */
+	char version[32]; /* of the asking program; must equal the supervisor's */
 };
 
 struct super_welcome {
@@ -55,9 +55,9 @@ struct super_welcome {
 	struct err err;
 	char version[32];
 	char boot_id[40];
-	uint64_t started_ns;	/* CLOCK_BOOTTIME of the supervisor's start */
+	uint64_t started_ns; /* CLOCK_BOOTTIME of the supervisor's start */
 	uint32_t max_sessions;
-	uint32_t controllers;	/* which limits are enforced on this host: bit N for enum limit N */
+	uint32_t controllers; /* which limits are enforced on this host: bit N for enum limit N */
 };
 
 struct super_done {
@@ -72,37 +72,37 @@ struct super_session {
 
 struct super_create {
 	struct msg_header header;
-	char id[NAME_SIZE];		/* [a-z0-9][a-z0-9-]{0,62} */
+	char id[NAME_SIZE]; /* [a-z0-9][a-z0-9-]{0,62} */
 	char template[NAME_SIZE];
-	char hostname[NAME_SIZE];	/* same alphabet as the id; empty: the id */
-	char egress[NAME_SIZE];		/* a policy's name; empty: the template's. May only be one that the template allows */
-	struct limits limits;		/* within the template's */
+	char hostname[NAME_SIZE]; /* same alphabet as the id; empty: the id */
+	char egress[NAME_SIZE]; /* a policy's name; empty: the template's. May only be one that the template allows */
+	struct limits limits; /* within the template's */
 };
 
 enum { STEP_NAME_SIZE = 16, MAX_STEP_TIMES = 32 };
 
 struct step_time {
 	char name[STEP_NAME_SIZE];
-	uint64_t ns;			/* how long it took */
+	uint64_t ns; /* how long it took */
 };
 
 struct super_created {
 	struct msg_header header;
-	struct err err;			/* which step failed; everything before it is undone */
+	struct err err; /* which step failed; everything before it is undone */
 	uint32_t slot;
 	uint32_t n_steps;
-	struct step_time steps[MAX_STEP_TIMES];	/* in order, the supervisor's and then init's */
-	struct limits limits;		/* as merged */
-	uint32_t enforced;		/* bit N: enum limit N holds on this host */
-	uint8_t ipv4[4];		/* zero: none */
+	struct step_time steps[MAX_STEP_TIMES]; /* in order, the supervisor's and then init's */
+	struct limits limits; /* as merged */
+	uint32_t enforced; /* bit N: enum limit N holds on this host */
+	uint8_t ipv4[4]; /* zero: none */
 	uint8_t ipv6[16];
-	uint64_t started_ns;		/* CLOCK_BOOTTIME at which the workload was executed */
+	uint64_t started_ns; /* CLOCK_BOOTTIME at which the workload was executed */
 };
 
 struct super_set_limits {
 	struct msg_header header;
 	char id[NAME_SIZE];
-	struct limits limits;		/* only those with .live in the table; others -EINVAL */
+	struct limits limits; /* only those with .live in the table; others -EINVAL */
 };
 
 struct super_limits_set {
@@ -121,7 +121,7 @@ struct super_ev_session {
 	struct msg_header header;
 	char id[NAME_SIZE];
 	char template[NAME_SIZE];
-	uint32_t state;			/* enum super_state */
+	uint32_t state; /* enum super_state */
 	uint32_t slot;
 	struct limits limits;
 	uint32_t enforced;
@@ -134,23 +134,23 @@ struct super_ev_session {
 struct super_ev_exited {
 	struct msg_header header;
 	char id[NAME_SIZE];
-	int32_t status;			/* of init, as wait(2) reports it; -1: not known (it ended while nobody watched) */
-	uint32_t oom_kills;		/* processes of the session that the kernel killed for memory */
-	uint32_t killed;		/* by SUPER_KILL */
-	uint64_t memory_peak_bytes;	/* 0: not known */
+	int32_t status; /* of init, as wait(2) reports it; -1: not known (it ended while nobody watched) */
+	uint32_t oom_kills; /* processes of the session that the kernel killed for memory */
+	uint32_t killed; /* by SUPER_KILL */
+	uint64_t memory_peak_bytes; /* 0: not known */
 };
 
 enum check_state {
 	CHECK_OK = 1,
-	CHECK_DEGRADED,			/* works, with something less; named */
-	CHECK_MISSING,			/* carreld refuses to start */
+	CHECK_DEGRADED, /* works, with something less; named */
+	CHECK_MISSING, /* carreld refuses to start */
 };
 
 struct check_item {
-	char name[32];			/* "cgroup.memory", "net.nftables", ... */
-	uint32_t state;			/* enum check_state */
+	char name[32]; /* "cgroup.memory", "net.nftables", ... */
+	uint32_t state; /* enum check_state */
 	char detail[92];
-	char remedy[160];		/* empty when ok */
+	char remedy[160]; /* empty when ok */
 };
 
 enum { MAX_CHECK_ITEMS = 48 };

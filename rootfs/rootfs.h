@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Root file systems, as far as root has to make them: detached, idmapped, read-only mounts of image layers
+ * and of host directories that a template names, and the /dev tree that all sessions share. Runs in the
+ * supervisor, as root. Putting them together (overlay, proc, tmpfs, pivot_root) is done by carrel-init inside
+ * the session.
+ *
+ * The image store is STATE_DIR/rootfs, 0700: IMAGE/0 is the topmost layer, IMAGE/1 the one below, ... Files
+ * there have the ids that they have in a session (0 to 65535, setuid bits and all), so nobody but root may
+ * reach them.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "wire/err.h"
+
+/*
+ * Opens the layers of IMAGE below STORE_FD and fills RET with detached mounts whose ids are mapped by
+ * USER_FD, topmost first, at most MAX. 0; -ENOENT when there is no such image, -E2BIG with more layers than
+ * MAX. On failure nothing is held. Kernel: mount_setattr(2), MOUNT_ATTR_IDMAP.
+ */
+int rootfs_layers(
+	int store_fd, const char *image, int user_fd, int *ret_fds, size_t max, size_t *ret_n, struct err *err);
+
+/*
+ * A detached idmapped mount of the host path SOURCE, which comes from root-owned configuration; mounts below
+ * SOURCE are not taken along. Read-only unless WRITABLE; never with devices.
+ */
+int rootfs_bind(const char *source, int user_fd, bool writable, bool suid, int *ret_fd, struct err *err);
+
+/*
+ * Makes the /dev tree once: a tmpfs with device nodes of its own, mounted on the directory TARGET_FD in the
+ * caller's own mount namespace (it goes away with that). *RET_FD is its root.
+ */
+int rootfs_dev_make(int target_fd, int *ret_fd, struct err *err);
+
+/* One session's mount of the tree: owned by the session's root where the kernel can map a tmpfs (6.3 and
+ * later). */
+int rootfs_dev_clone(int dev_fd, int user_fd, int *ret_fd, struct err *err);
