@@ -69,5 +69,9 @@ struct conn *call_conn(const struct call *call);
 /* Sends a notification; PARAMS is stolen. Dropped when the connection's queue is full (the connection is then ended). */
 void conn_notify(struct conn *conn, const char *method, json_t *params);
 
-/* Registers one function to be called when the connection ends; at most one per OWNER. */
+/*
+ * Registers a function to be called when the connection ends, once per OWNER: a second call replaces the first, and
+ * a NULL function takes it out. A connection is never ended from within conn_notify(), call_reply() or call_fail(),
+ * only from the event loop.
+ */
 void conn_on_close(struct conn *conn, void (*fn)(struct conn *conn, void *owner), void *owner);

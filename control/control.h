@@ -9,21 +9,30 @@
 #include "control/methods.h"
 #include "wire/loop.h"
 
-struct server;		/* connections and the listening sockets */
+struct access;		/* who has which role */
+struct server;		/* connections and the listening socket */
 struct lifecycle;	/* sessions, the supervisor's channel, the registry, events */
 
 struct control {
 	struct loop loop;
 	struct config config;
+	const char *config_directory;	/* as given to the program, for messages that say what to edit */
+	struct access *access;		/* config.access with its names looked up */
+	char boot_id[40];		/* of the host: sequence numbers and times of another boot are told apart by it */
 	struct server *server;
 	struct lifecycle *lifecycle;
 	uint64_t started_ns;	/* CLOCK_BOOTTIME */
 };
 
-/* ---- server (control/conn.c) ---- */
+/* ---- server (control/server.c) ---- */
 
 /* Serves LISTEN_FD (a nonblocking listening stream socket, taken over). 0 or a negative errno. */
 int server_start(struct control *control, int listen_fd);
+
+/*
+ * Ends every connection: their conn_on_close() functions are called, so the lifecycle must still be there. Calls that
+ * it has not answered yet stay valid, and must be answered still.
+ */
 void server_stop(struct control *control);
 
 /* ---- lifecycle (control/lifecycle.c) ---- */

@@ -14,8 +14,8 @@ enum param_type {
 	P_NUMBER,	/* min..max, may be fractional */
 	P_BOOL,
 	P_ENUM,		/* one of values, separated by '|' */
-	P_STRINGS,	/* array of strings, min..max entries */
-	P_STRING_MAP,	/* object of strings, at most max entries */
+	P_STRINGS,	/* array of strings, min..max entries of at most item_bytes each */
+	P_STRING_MAP,	/* object of strings, at most max entries, keys and values of at most item_bytes each */
 	P_LIMITS,	/* object, members from limit_table */
 	P_OBJECT,	/* any object; the handler looks */
 	P_NULLABLE = 0x80,	/* or'ed in: null is allowed too */
@@ -25,7 +25,9 @@ struct param {
 	const char *name;
 	int type;
 	bool required;
+	bool one_of;		/* exactly one of a method's parameters that say so must be given */
 	double min, max;
+	size_t item_bytes;
 	const char *values;	/* P_ENUM */
 	const char *help;	/* one line */
 };
@@ -43,3 +45,6 @@ struct method {
 
 extern const struct method method_table[];
 extern const size_t n_methods;
+
+/* The row of a method, or NULL. */
+const struct method *method_find(const char *name);
