@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The keeper of carrel-control: starts it as its own user without any capability, with the channel and the API socket
+ * as its only descriptors, and starts it again when it ends. Sessions do not notice.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/capability.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <syslog.h>
+
+#include "supervisor/supervisor.h"
+
+/* Control's descriptors: 0 and 1 /dev/null, 2 ours, and these. */
+enum { CONTROL_FD_CHANNEL = 3, CONTROL_FD_API = 4 };
+
+#define STEADY_NS (10 * NS_PER_SEC)	/* one that lived this long died by accident: start it at once */
+#define FIRST_DELAY_NS (50 * NS_PER_MS)
+enum { MAX_DELAY_DOUBLINGS = 7 };	/* 6.4 s */
+enum { CONTROL_END_MS = 3000 };		/* what it has for its own end when we end */
+
+static int parse_number(const char *text, uint32_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(text, &end, 10);
+	if (errno || end == text || *end || n == 0 || n >= UINT32_MAX)
+		return -EINVAL;
+	*ret = (uint32_t)n;
+	return 0;
+}
+
+static int find_ids(struct keeper *keeper, const struct config *config, struct err *err)
+{
+	if (config->user[0] == '#') {
+		if (parse_number(config->user + 1, &keeper->uid) < 0)
+			return err_set(err, -EINVAL, "control", "user %s", config->user);
+		keeper->gid = keeper->uid;
+	} else {
+		errno = 0;
+		const struct passwd *pw = getpwnam(config->user);
+		if (!pw || pw->pw_uid == 0)
+			return err_set(err, pw ? -EPERM : -ENOENT, "control", "user %s", config->user);
+		keeper->uid = pw->pw_uid;
+		keeper->gid = pw->pw_gid;
+	}
+	if (config->group[0] == '#') {
+		if (parse_number(config->group + 1, &keeper->gid) < 0)
+			return err_set(err, -EINVAL, "control", "group %s", config->group);
+	} else {
+		const struct group *gr = getgrnam(config->group);
+		if (!gr || gr->gr_gid == 0)
+			return err_set(err, gr ? -EPERM : -ENOENT, "control", "group %s", config->group);
+		keeper->gid = gr->gr_gid;
+	}
+	return 0;
+}
+
+/* Control sees the host read-only, but for its own part of the state directory. */
+static int child_mount_view(const struct config *config)
+{
+	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID };
+	struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
+	char path[512];
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/control", config->state_dir) >= sizeof(path))
+		return -ENAMETOOLONG;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount(path, path, NULL, MS_BIND, NULL) < 0 ||
+		mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof(read_only)) < 0 ||
+		mount_setattr(AT_FDCWD, path, 0, &writable, sizeof(writable)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int child_drop_privileges(const struct keeper *keeper)
+{
+	for (int c = 0; c <= CAP_LAST_CAP; c++)
+		if (prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
+			return -errno;
+	if (setgroups(0, NULL) < 0 || setresgid(keeper->gid, keeper->gid, keeper->gid) < 0 ||
+		setresuid(keeper->uid, keeper->uid, keeper->uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Between fork and exec; the only way out on failure is a message and an exit status. */
+static void child_exec(struct supervisor *super, int channel)
+{
+	char *const argv[] = { super->keeper.program, (char *)(uintptr_t)super->config_dir, NULL };
+	char *const envp[] = { getenv("JOURNAL_STREAM") ? (char *)(uintptr_t)"JOURNAL_STREAM=1" : NULL, NULL };
+	const char *what = "mount view";
+	sigset_t none;
+
+	int r = child_mount_view(&super->config);
+	if (r == 0) {
+		what = "privileges";
+		r = child_drop_privileges(&super->keeper);
+	}
+	if (r == 0) {
+		what = "descriptors";
+		int high[2] = { fcntl(channel, F_DUPFD, 64), fcntl(super->api_fd, F_DUPFD, 64) };
+		if (high[0] < 0 || high[1] < 0 || dup2(super->null_fd, 0) < 0 || dup2(super->null_fd, 1) < 0 ||
+			dup2(high[0], CONTROL_FD_CHANNEL) < 0 || dup2(high[1], CONTROL_FD_API) < 0 ||
+			syscall(SYS_close_range, CONTROL_FD_API + 1, ~0U, 0) < 0)
+			r = -errno;
+	}
+	if (r == 0) {
+		what = super->keeper.program;
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execve(super->keeper.program, argv, envp);
+		r = -errno;
+	}
+	log_line(LOG_ERR, "carrel-control cannot be started: %s: %s", what, strerror(-r));
+	_exit(127);
+}
+
+static void start_later(struct supervisor *super)
+{
+	struct keeper *keeper = &super->keeper;
+	uint64_t delay = 0;
+
+	if (super->ending)
+		return;
+	if (boottime_ns() - keeper->started_ns >= STEADY_NS)
+		keeper->quick_deaths = 0;
+	if (keeper->quick_deaths > 0) {
+		uint32_t doublings = keeper->quick_deaths - 1;
+		delay = FIRST_DELAY_NS << (doublings < MAX_DELAY_DOUBLINGS ? doublings : MAX_DELAY_DOUBLINGS);
+	}
+	keeper->quick_deaths++;
+	loop_arm(&super->loop, &keeper->restart_timer, boottime_ns() + delay);
+}
+
+static void on_control_exit(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, keeper.pid_io);
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PIDFD, (id_t)io->fd, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
+		return;
+	loop_remove(&super->loop, io);
+	close_fdp(&io->fd);
+	chan_close(&super->keeper.chan);
+	if (!super->ending)
+		log_line(LOG_WARNING, "carrel-control ended (%s %d): starting it again",
+			 info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+	start_later(super);
+}
+
+static void on_control_message(struct chan *chan, struct msg *msg)
+{
+	ops_serve(container_of(chan, struct supervisor, keeper.chan), msg);
+}
+
+static void on_control_closed(struct chan *chan, int error)
+{
+	struct supervisor *super = container_of(chan, struct supervisor, keeper.chan);
+
+	if (error < 0)
+		log_line(LOG_ERR, "carrel-control broke the protocol: %s", strerror(-error));
+	keeper_restart(super);
+}
+
+static void on_restart(struct loop_timer *timer)
+{
+	keeper_start(container_of(timer, struct supervisor, keeper.restart_timer));
+}
+
+/* Makes control's part of the state directory. */
+static int make_directories(struct supervisor *super, struct err *err)
+{
+	const struct keeper *keeper = &super->keeper;
+	_close_ int state = open(super->config.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (state < 0)
+		return err_set(err, -errno, "control", "%s", super->config.state_dir);
+	if (mkdirat(state, "control", 0700) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "control", "%s/control", super->config.state_dir);
+	_close_ int dir = openat(state, "control", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir < 0 || fchown(dir, keeper->uid, keeper->gid) < 0 || fchmod(dir, 0700) < 0)
+		return err_set(err, -errno, "control", "%s/control", super->config.state_dir);
+	return 0;
+}
+
+int keeper_open(struct supervisor *super, struct err *err)
+{
+	struct keeper *keeper = &super->keeper;
+
+	keeper->pid_io = (struct loop_io){ .fd = -1, .fn = on_control_exit };
+	keeper->restart_timer.fn = on_restart;
+	keeper->chan.io.fd = -1;
+	int r = find_ids(keeper, &super->config, err);
+	return r < 0 ? r : make_directories(super, err);
+}
+
+/* Forks control. 0 with its pidfd and our end of the channel. */
+static int fork_control(struct supervisor *super, int *ret_pidfd, int *ret_channel)
+{
+	int pair[2], pidfd = -1;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	_close_ int ours = pair[0], theirs = pair[1];
+	struct clone_args args = {
+		.flags = CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)&pidfd
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		child_exec(super, theirs);
+	*ret_pidfd = pidfd;
+	*ret_channel = steal_fd(&ours);
+	return 0;
+}
+
+void keeper_start(struct supervisor *super)
+{
+	struct keeper *keeper = &super->keeper;
+	int channel = -1;
+
+	if (super->ending || keeper->pid_io.fd >= 0)
+		return;
+	keeper->started_ns = boottime_ns();
+	keeper->greeted = false;
+	int r = fork_control(super, &keeper->pid_io.fd, &channel);
+	if (r == 0) {
+		keeper->chan.shapes = super_requests;
+		keeper->chan.n_shapes = n_super_requests;
+		keeper->chan.on_message = on_control_message;
+		keeper->chan.on_closed = on_control_closed;
+		r = loop_watch(&super->loop, &keeper->pid_io, EPOLLIN);
+		if (r == 0)
+			r = chan_open(&keeper->chan, &super->loop, channel);
+		else
+			close_fd(channel);
+	}
+	if (r < 0) {
+		log_line(LOG_ERR, "carrel-control cannot be started: %s", strerror(-r));
+		if (keeper->pid_io.fd >= 0)
+			keeper_restart(super);
+		else
+			start_later(super);
+	}
+}
+
+void keeper_restart(struct supervisor *super)
+{
+	struct keeper *keeper = &super->keeper;
+
+	chan_close(&keeper->chan);
+	/* Its end is seen by the pidfd, which starts the next one. */
+	if (keeper->pid_io.fd >= 0)
+		syscall(SYS_pidfd_send_signal, keeper->pid_io.fd, SIGKILL, NULL, 0);
+}
+
+void keeper_stop(struct supervisor *super)
+{
+	struct keeper *keeper = &super->keeper;
+	siginfo_t info;
+
+	loop_disarm(&super->loop, &keeper->restart_timer);
+	/* Closing the channel is what tells control to end; it writes its registry out and exits. */
+	chan_close(&keeper->chan);
+	if (keeper->pid_io.fd < 0)
+		return;
+	struct pollfd gone = { .fd = keeper->pid_io.fd, .events = POLLIN };
+	if (RETRY_EINTR(poll(&gone, 1, CONTROL_END_MS)) == 0)
+		syscall(SYS_pidfd_send_signal, keeper->pid_io.fd, SIGKILL, NULL, 0);
+	RETRY_EINTR(waitid(P_PIDFD, (id_t)keeper->pid_io.fd, &info, WEXITED));
+	loop_remove(&super->loop, &keeper->pid_io);
+	close_fdp(&keeper->pid_io.fd);
+}

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * carreld, the supervisor of carrel: the only part that runs as root.
+ *
+ * It owns every host resource that a session has: ids, directory, cgroup, network, mounts, processes. It takes fixed
+ * structs from carrel-control, which may be hostile, and does no more than the rows of the table in ops.c. It never
+ * parses JSON or other text from a peer, runs no shell and no helper, starts no thread, and takes no part in what is
+ * done inside a session.
+ *
+ * Stage by stage, with what may go wrong and what it holds:
+ *
+ *   1 options, configuration   reads root-owned files; prints what is wrong with them and exits
+ *   2 privilege                keeps the capabilities of privilege.c, drops the others
+ *   3 host                     a mount namespace of its own, the cgroup tree, the nftables table, /dev, carrel-init
+ *                              sealed into memory, system call filters compiled; refuses a host that lacks something
+ *   4 adoption                 takes over what the ledger says: live sessions go on, half-made ones are undone
+ *   5 service                  starts carrel-control and waits for events; from here nothing makes it exit but
+ *                              SIGTERM (sessions live on) and SIGINT (sessions are ended first)
+ *
+ * Descriptors it holds: those of struct supervisor, and per session its directory, its cgroup and the pidfd of its
+ * init.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <syslog.h>
+
+#include "rootfs/rootfs.h"
+#include "sandbox/seccomp.h"
+#include "supervisor/check.h"
+#include "supervisor/supervisor.h"
+
+struct options {
+	const char *config_dir, *libexec_dir;
+	bool check, json;
+};
+
+static const char usage[] =
+	"Usage: carreld [OPTION]...\n"
+	"The supervisor of carrel: runs sessions for the backends that speak to its API socket.\n"
+	"\n"
+	"  -c, --config DIR        configuration (default " CARREL_CONFIG_DIR ")\n"
+	"      --libexec-dir DIR   where carrel-control and carrel-init are (default " CARREL_LIBEXEC_DIR ")\n"
+	"      --check             say what this host has and lacks, and exit\n"
+	"      --json              with --check: as JSON\n"
+	"      --list-operations   print the table of privileged operations\n"
+	"      --list-capabilities print the capabilities it keeps, with reasons\n"
+	"      --list-seccomp NAME print a system call filter, with reasons\n"
+	"      --version\n"
+	"  -h, --help\n"
+	"\n"
+	"SIGTERM ends carreld and leaves the sessions running; SIGINT ends the sessions first.\n";
+
+/* ---- stage 1 ---- */
+
+/* 0 to go on, else the exit status plus one. */
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+	enum { CHECK = 256, JSON, LIBEXEC, OPERATIONS, CAPABILITIES, SECCOMP, VERSION };
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },	{ "libexec-dir", required_argument, NULL, LIBEXEC },
+		{ "check", no_argument, NULL, CHECK },		{ "json", no_argument, NULL, JSON },
+		{ "list-operations", no_argument, NULL, OPERATIONS }, { "list-capabilities", no_argument, NULL, CAPABILITIES },
+		{ "list-seccomp", required_argument, NULL, SECCOMP }, { "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, 'h' },		{ 0 },
+	};
+
+	*ret = (struct options){ .config_dir = CARREL_CONFIG_DIR, .libexec_dir = CARREL_LIBEXEC_DIR };
+	for (int c; (c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1;) {
+		switch (c) {
+		case 'c':
+			ret->config_dir = optarg;
+			break;
+		case LIBEXEC:
+			ret->libexec_dir = optarg;
+			break;
+		case CHECK:
+			ret->check = true;
+			break;
+		case JSON:
+			ret->json = true;
+			break;
+		case OPERATIONS:
+			ops_print(stdout);
+			return 1;
+		case CAPABILITIES:
+			privilege_print(stdout);
+			return 1;
+		case SECCOMP:
+			return seccomp_profile_print(optarg, stdout) < 0 ? 3 : 1;
+		case VERSION:
+			puts("carreld " CARREL_VERSION);
+			return 1;
+		case 'h':
+			fputs(usage, stdout);
+			return 1;
+		default:
+			fputs("Try 'carreld --help'.\n", stderr);
+			return 3;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "carreld: %s: unexpected argument\nTry 'carreld --help'.\n", argv[optind]);
+		return 3;
+	}
+	return 0;
+}
+
+static int print_check(const struct config *config, bool json)
+{
+	struct check_item items[MAX_CHECK_ITEMS];
+	size_t n = 0;
+	int missing = 0;
+
+	int r = check_host(config, items, ARRAY_SIZE(items), &n);
+	if (r < 0) {
+		fprintf(stderr, "carreld: the host cannot be checked: %s\n", strerror(-r));
+		return 1;
+	}
+	check_print(items, n, json, stdout);
+	for (size_t i = 0; i < n; i++)
+		missing += items[i].state == CHECK_MISSING;
+	return missing > 0;
+}
+
+/* ---- stage 3 ---- */
+
+/* Opens PATH below DIR_FD, made if it is missing, with exactly MODE. */
+static int open_own_dir(int dir_fd, const char *path, mode_t mode, int *ret_fd, struct err *err)
+{
+	if (mkdirat(dir_fd, path, mode) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "directory", "%s", path);
+	_close_ int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, -errno, "directory", "%s", path);
+	if (st.st_uid != 0)
+		return err_set(err, -EPERM, "directory", "%s belongs to uid %u, not root", path, st.st_uid);
+	if (fchmod(fd, mode) < 0)
+		return err_set(err, -errno, "directory", "%s", path);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int open_directories(struct supervisor *super, struct err *err)
+{
+	_close_ int state = -1, images = -1;
+
+	int r = open_own_dir(AT_FDCWD, super->config.run_dir, 0755, &super->run_fd, err);
+	if (r == 0)
+		r = open_own_dir(super->run_fd, "sessions", 0711, &super->sessions_fd, err);
+	if (r == 0)
+		r = open_own_dir(AT_FDCWD, super->config.state_dir, 0755, &state, err);
+	if (r == 0)
+		r = open_own_dir(state, "images", 0755, &images, err);
+	if (r == 0)
+		r = open_own_dir(state, "rootfs", 0700, &super->store_fd, err);
+	return r;
+}
+
+/* One supervisor per run directory: the lock is the directory's own and goes with the process. */
+static int take_lock(struct supervisor *super, struct err *err)
+{
+	struct flock lock = { .l_type = F_WRLCK };
+	int fd = openat(super->run_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	/* The descriptor is kept on purpose: a lock of fcntl(2) lasts until it is closed. */
+	if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0)
+		return err_set(err, -errno, "lock", "another carreld runs on %s", super->config.run_dir);
+	return 0;
+}
+
+/* A mount namespace of our own: what is mounted for the sessions is not in the host's. */
+static int make_mount_namespace(struct supervisor *super, struct err *err)
+{
+	_close_ int target = -1;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_set(err, -errno, "mounts", "own namespace");
+	int r = open_own_dir(super->run_fd, "dev", 0700, &target, err);
+	return r < 0 ? r : rootfs_dev_make(target, &super->dev_fd, err);
+}
+
+static int compile_filters(struct supervisor *super, struct err *err)
+{
+	for (size_t i = 0; i < super->config.n_templates; i++) {
+		const char *name = super->config.templates[i].seccomp;
+		struct seccomp_filter *filter = &super->filters[super->n_filters];
+		if (plan_filter(super, name))
+			continue;
+		if (super->n_filters == SECCOMP_PROFILES)
+			return err_set(err, -E2BIG, "seccomp", "%s", name);
+		int r = seccomp_profile_compile(name, &filter->fd, &filter->n_instructions, err);
+		if (r == 0)
+			r = copy_string(filter->name, sizeof(filter->name), name);
+		if (r < 0)
+			return r;
+		super->n_filters++;
+	}
+	return 0;
+}
+
+static void on_links(struct loop_io *io, uint32_t revents _unused_);
+
+void super_stop_when_empty(struct supervisor *super)
+{
+	if (super->ending && super->n_sessions == 0 && !slots_are_leaving(super))
+		super->loop.stop = true;
+}
+
+static void on_link_gone(uint32_t slot, void *arg)
+{
+	slots_link_gone(arg, slot);
+}
+
+static int open_network(struct supervisor *super, struct err *err)
+{
+	const struct config *config = &super->config;
+	struct netns_config *nc = &super->netns_config;
+
+	*nc = (struct netns_config){
+		.id_base = config->id_base,
+		.max_slots = config->max_sessions,
+		.has_ipv6 = config->has_ipv6,
+		.allowed_uid = super->keeper.uid,
+	};
+	memcpy(nc->ipv4, config->ipv4, sizeof(nc->ipv4));
+	memcpy(nc->ipv6, config->ipv6, sizeof(nc->ipv6));
+	int r = netns_open(nc, &super->netns, err);
+	if (r == 0)
+		r = netns_load_policy(super->netns, err);
+	if (r < 0)
+		return r;
+	super->links_io = (struct loop_io){ .fd = netns_monitor_fd(super->netns), .fn = on_links };
+	r = loop_watch(&super->loop, &super->links_io, EPOLLIN);
+	return r < 0 ? err_set(err, r, "network", "event loop") : 0;
+}
+
+/* The API socket: whoever is in the group may connect; control decides what he may do. */
+static int open_api_socket(struct supervisor *super, struct err *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/api.sock", super->run_fd);
+	if (fd < 0 || (unlinkat(super->run_fd, "api.sock", 0) < 0 && errno != ENOENT))
+		return err_set(err, -errno, "socket", "api.sock");
+	/* Nobody else may reach it before it has its group: the mode is there from the start. */
+	mode_t mask = umask(0117);
+	int r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r == 0 && (fchownat(super->run_fd, "api.sock", 0, super->keeper.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		       listen(fd, SOMAXCONN) < 0))
+		r = -errno;
+	if (r < 0)
+		return err_set(err, r, "socket", "api.sock");
+	super->api_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int read_boot_id(char *ret, size_t size)
+{
+	_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = read(fd, ret, size - 1);
+	ret[n > 0 ? n : 0] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+	return n > 0 ? 0 : -EIO;
+}
+
+/* Sessions inherit the hard limit; each has its own soft one from its template. */
+static void raise_open_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int refuse_unfit_host(struct supervisor *super, struct err *err)
+{
+	struct super_checked *checked = &super->checked;
+	size_t n = 0;
+	bool missing = false;
+
+	int r = check_host(&super->config, checked->items, MAX_CHECK_ITEMS, &n);
+	if (r < 0)
+		return err_set(err, r, "check", "host");
+	checked->n_items = (uint32_t)n;
+	super->checked_ns = boottime_ns();
+	for (size_t i = 0; i < n; i++) {
+		const struct check_item *item = &checked->items[i];
+		if (item->state == CHECK_OK)
+			continue;
+		missing = missing || item->state == CHECK_MISSING;
+		log_line(item->state == CHECK_MISSING ? LOG_ERR : LOG_WARNING, "%s: %s (%s)", item->name, item->detail,
+			 item->remedy);
+	}
+	return missing ? err_set(err, -EOPNOTSUPP, "check", "this host lacks what is named above") : 0;
+}
+
+static int open_host(struct supervisor *super, const struct options *options, struct err *err)
+{
+	char path[512];
+	int r = read_boot_id(super->boot_id, sizeof(super->boot_id));
+	if (r < 0)
+		return err_set(err, r, "host", "boot id");
+	super->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (super->null_fd < 0)
+		return err_set(err, -errno, "host", "/dev/null");
+	raise_open_files();
+	r = open_directories(super, err);
+	if (r == 0)
+		r = take_lock(super, err);
+	if (r == 0)
+		r = refuse_unfit_host(super, err);
+	if (r == 0)
+		r = make_mount_namespace(super, err);
+	if (r == 0)
+		r = cgroup_open(super, err);
+	if (r == 0)
+		r = compile_filters(super, err);
+	if (r == 0)
+		r = keeper_open(super, err);
+	if (r == 0)
+		r = open_network(super, err);
+	if (r == 0)
+		r = open_api_socket(super, err);
+	if (r < 0)
+		return r;
+	if ((size_t)snprintf(path, sizeof(path), "%s/carrel-init", options->libexec_dir) >= sizeof(path) ||
+		(size_t)snprintf(super->keeper.program, sizeof(super->keeper.program), "%s/carrel-control",
+				 options->libexec_dir) >= sizeof(super->keeper.program))
+		return err_set(err, -ENAMETOOLONG, "host", "%s", options->libexec_dir);
+	return spawn_seal_init(path, &super->init_fd, err);
+}
+
+/* ---- stage 5 ---- */
+
+static void on_links(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, links_io);
+
+	if (netns_gone(super->netns, on_link_gone, super) == -ENOBUFS) {
+		/* Announcements were lost: ask for each that is waited for. */
+		for (struct session *s = super->sessions, *next; s; s = next) {
+			next = s->next;
+			session_advance(s);
+		}
+	}
+	super_stop_when_empty(super);
+}
+
+static void end_all(struct supervisor *super)
+{
+	super->ending = true;
+	log_line(LOG_INFO, "ending %zu sessions", super->n_sessions);
+	for (struct session *s = super->sessions, *next; s; s = next) {
+		next = s->next;
+		session_end(s);
+	}
+	slots_close(super);
+	super_stop_when_empty(super);
+}
+
+static void on_signal(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, signal_io);
+	struct signalfd_siginfo info;
+
+	while (read(io->fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGTERM)
+			super->loop.stop = true;
+		else if (info.ssi_signo == SIGINT && !super->ending)
+			end_all(super);
+	}
+}
+
+static int open_loop(struct supervisor *super, struct err *err)
+{
+	sigset_t signals;
+
+	/* Signals are read, never handled: no code runs between two instructions (OpenSSH's CVE-2024-6387). */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	int r = loop_open(&super->loop);
+	if (r < 0)
+		return err_set(err, r, "start", "event loop");
+	super->signal_io = (struct loop_io){ .fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal };
+	r = super->signal_io.fd < 0 ? -errno : loop_watch(&super->loop, &super->signal_io, EPOLLIN);
+	return r < 0 ? err_set(err, r, "start", "signals") : 0;
+}
+
+/* After SIGINT: nothing of carrel's is left on the host but the state directory. */
+static void leave_nothing(struct supervisor *super)
+{
+	static const char *const files[] = { "api.sock", "ledger", "lock" };
+	static const char *const dirs[] = { "sessions", "dev" };
+	struct err err;
+	char text[512];
+
+	cgroup_remove_root(super);
+	if (netns_unload_policy(super->netns, &err) < 0)
+		log_line(LOG_WARNING, "%s", err_text(&err, text, sizeof(text)));
+	close_fdp(&super->dev_fd);
+	if ((size_t)snprintf(text, sizeof(text), "%s/dev", super->config.run_dir) < sizeof(text))
+		umount2(text, MNT_DETACH);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		unlinkat(super->run_fd, files[i], 0);
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+		unlinkat(super->run_fd, dirs[i], AT_REMOVEDIR);
+}
+
+static int serve(struct supervisor *super, const struct options *options, struct err *err)
+{
+	int r = open_loop(super, err);
+	if (r == 0)
+		r = privilege_trim(err);
+	if (r == 0)
+		r = open_host(super, options, err);
+	if (r < 0)
+		return r;
+	r = ledger_open(super->run_fd, super->config.max_sessions, super->boot_id, &super->ledger);
+	if (r == 0)
+		r = slots_open(super);
+	if (r == 0)
+		r = adopt_all(super);
+	if (r < 0)
+		return err_set(err, r, "ledger", "%s/ledger", super->config.run_dir);
+	keeper_start(super);
+	slots_refill_later(super);
+	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", CARREL_VERSION,
+		 super->config.n_templates, super->n_sessions, super->config.run_dir);
+	r = loop_run(&super->loop);
+	if (r < 0)
+		return err_set(err, r, "serve", "event loop");
+	keeper_stop(super);
+	slots_close(super);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct supervisor super = { .started_ns = boottime_ns() };
+	struct options options;
+	struct err err;
+	char message[1024];
+
+	setvbuf(stderr, NULL, _IOLBF, 0);
+	int r = parse_options(argc, argv, &options);
+	if (r > 0)
+		return r - 1;
+	super.config_dir = options.config_dir;
+	if (config_load(options.config_dir, &super.config, message, sizeof(message)) < 0) {
+		log_line(LOG_ERR, "%s", message);
+		return 1;
+	}
+	if (options.check)
+		return print_check(&super.config, options.json);
+	if (geteuid() != 0) {
+		log_line(LOG_ERR, "carreld must be started as root");
+		return 1;
+	}
+	r = serve(&super, &options, &err);
+	if (r < 0) {
+		log_line(LOG_ERR, "%s", err_text(&err, message, sizeof(message)));
+		return 1;
+	}
+	if (super.ending)
+		leave_nothing(&super);
+	log_line(LOG_INFO, "%s", super.ending ? "ended, nothing is left" : "ended, sessions go on");
+	return 0;
+}

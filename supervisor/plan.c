@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What carrel-init is told: all of it from root-owned configuration and the supervisor's own numbering. */
+#include <sys/resource.h>
+
+#include "supervisor/supervisor.h"
+
+const struct seccomp_filter *plan_filter(const struct supervisor *super, const char *profile)
+{
+	for (size_t i = 0; i < super->n_filters; i++)
+		if (streq(super->filters[i].name, profile))
+			return &super->filters[i];
+	return NULL;
+}
+
+static int fill_mounts(const struct template *template, struct plan *plan)
+{
+	if (template->n_mounts > PLAN_MAX_MOUNTS)
+		return -E2BIG;
+	for (size_t i = 0; i < template->n_mounts; i++) {
+		const struct config_mount *from = &template->mounts[i];
+		struct plan_mount *to = &plan->mounts[plan->n_mounts++];
+		*to = (struct plan_mount){
+			.kind = from->bind ? PLAN_BIND : PLAN_TMPFS,
+			.flags = (from->read_only ? PLAN_MOUNT_RDONLY : 0U) | (from->noexec ? PLAN_MOUNT_NOEXEC : 0U) |
+				 (from->suid ? PLAN_MOUNT_SUID : 0U),
+			.mode = from->mode,
+			.uid = from->uid,
+			.gid = from->gid,
+			.bytes = from->bytes,
+			.inodes = from->inodes,
+		};
+		int r = copy_string(to->target, sizeof(to->target), from->target);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int fill_rlimits(const struct template *template, const struct limits *limits, struct plan *plan)
+{
+	if (template->n_rlimits + 1 > PLAN_MAX_RLIMITS)
+		return -E2BIG;
+	for (size_t i = 0; i < template->n_rlimits; i++)
+		plan->rlimits[plan->n_rlimits++] = (struct plan_rlimit){
+			.resource = (uint32_t)template->rlimits[i].resource,
+			.soft = template->rlimits[i].soft,
+			.hard = template->rlimits[i].hard,
+		};
+	if (limits->value[LIMIT_OPEN_FILES] != LIMIT_UNSET)
+		plan->rlimits[plan->n_rlimits++] = (struct plan_rlimit){
+			.resource = RLIMIT_NOFILE,
+			.soft = limits->value[LIMIT_OPEN_FILES],
+			.hard = limits->value[LIMIT_OPEN_FILES],
+		};
+	return 0;
+}
+
+static void fill_network(const struct session *session, struct plan *plan)
+{
+	const struct supervisor *super = session->super;
+	const struct config *config = &super->config;
+
+	plan->flags |= PLAN_HAS_IPV4;
+	netns_ipv4(&super->netns_config, session->entry.slot, false, plan->ipv4);
+	if (config->has_ipv6) {
+		plan->flags |= PLAN_HAS_IPV6;
+		netns_ipv6(&super->netns_config, session->entry.slot, false, plan->ipv6);
+	}
+	for (size_t i = 0; i < config->n_nameservers && i < PLAN_MAX_NAMESERVERS; i++) {
+		plan->nameserver_family[i] = config->nameserver_family[i];
+		memcpy(plan->nameservers[i], config->nameservers[i], sizeof(plan->nameservers[i]));
+		plan->n_nameservers++;
+	}
+}
+
+int plan_fill(const struct session *session, struct plan *ret, struct err *err)
+{
+	const struct template *template = session->template;
+	const struct making *making = session->making;
+	const struct seccomp_filter *filter = plan_filter(session->super, template->seccomp);
+	struct plan plan;
+	int r;
+
+	memset(&plan, 0, sizeof(plan));
+	msg_init(&plan.header, PLAN_GO, 0, sizeof(plan));
+	plan.flags = (template->no_new_privs ? PLAN_NO_NEW_PRIVS : 0U) | (template->mask_proc ? PLAN_MASK_PROC : 0U) |
+		     (template->cgroup ? PLAN_CGROUP : 0U);
+	plan.capabilities = template->capabilities;
+	plan.limits = session->entry.limits;
+	plan.n_layers = (uint32_t)making->n_layers;
+	plan.n_seccomp = filter ? filter->n_instructions : 0;
+	r = copy_string(plan.hostname, sizeof(plan.hostname), making->hostname);
+	if (r == 0)
+		r = fill_mounts(template, &plan);
+	if (r == 0)
+		r = fill_rlimits(template, &session->entry.limits, &plan);
+	if (r < 0)
+		return err_set(err, r, "init", "plan of template %s", template->name);
+	fill_network(session, &plan);
+	*ret = plan;
+	return 0;
+}
