@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the tiers of tests one after the other; `./test` calls it. Ends with one line, "N passed, N failed"."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+BUILD = TOP / "build"
+JOBS = os.cpu_count() or 2
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60" if os.environ.get("CI") else "10"))
+
+passed, failed = 0, []
+
+
+def report(name, ok, seconds, output=""):
+    global passed
+    print(f"{'ok  ' if ok else 'FAIL'} {seconds:7.1f} s  {name}", flush=True)
+    if ok:
+        passed += 1
+    else:
+        failed.append(name)
+        print("\n".join("     | " + line for line in output.strip().splitlines()[-60:]), flush=True)
+
+
+def run(name, command, count=None, timeout=1200, **kwargs):
+    """One command; COUNT takes its output and returns [(name, ok)] of the tests in it."""
+    begun = time.monotonic()
+    try:
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                timeout=timeout, stdin=subprocess.DEVNULL, cwd=TOP, **kwargs)
+        status, output = result.returncode, result.stdout
+    except subprocess.TimeoutExpired as e:
+        status, output = -1, (e.stdout or b"").decode(errors="replace") + f"\nno end after {timeout} s"
+    seconds = time.monotonic() - begun
+    tests = count(output) if count else []
+    for test, ok in tests:
+        report(f"{name}: {test}", ok, seconds / len(tests), output)
+    if not tests or (status != 0 and all(ok for _, ok in tests)):
+        report(name, status == 0 and not count, seconds, output)
+    return status == 0
+
+
+def cmocka_tests(output):
+    return [(name, word == "OK") for word, name in re.findall(r"^\[ +(OK|FAILED) +\] (\S+)$", output, re.M)
+            if name != "tests"]
+
+
+def python_tests(output):
+    found = re.findall(r"^(\w+) \([\w.]+\)(?:\n.*)?? \.\.\. .*?(ok|FAIL|ERROR|skipped.*)$", output, re.M)
+    return [(name, word == "ok") for name, word in found]
+
+
+def setup(directory, *options, env=None):
+    if not (directory / "build.ninja").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        if not run(f"configure {directory.name}", ["meson", "setup", str(directory), *options],
+                   env={**os.environ, **(env or {})}):
+            return False
+    return run(f"compile {directory.name}", ["ninja", "-C", str(directory), f"-j{JOBS}"])
+
+
+def tier_build():
+    """Both compilers, without a warning; the optimised build is installed below build/root for the tiers that follow."""
+    ok = setup(BUILD / "gcc", "-Dbuildtype=debugoptimized")
+    ok = ok and run("install", ["meson", "install", "-C", str(BUILD / "gcc"), "--no-rebuild", "--quiet", "--destdir",
+                                str(BUILD / "root")])
+    return setup(BUILD / "clang", "-Dbuildtype=debugoptimized", env={"CC": "clang"}) and ok
+
+
+def tier_unit():
+    """Unit tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    directory = BUILD / "sanitize"
+    if not setup(directory, "-Dbuildtype=debug", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
+        return
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "halt_on_error=1",
+                   "CMOCKA_MESSAGE_OUTPUT": "stdout"}
+    for test in sorted((directory / "tests/unit").glob("test_*")):
+        if test.is_file() and os.access(test, os.X_OK):
+            run(f"unit {test.name[5:]}", [str(test)], cmocka_tests, env=environment, timeout=300)
+
+
+def python_tier(folder, name):
+    environment = {**os.environ, "CARREL_ROOT": str(BUILD / "root"), "CARREL_BUILD": str(BUILD / "gcc"),
+                   "PYTHONPATH": f"{TOP / 'tests/session'}:{TOP / 'tests/lib'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    for test in sorted((TOP / folder).glob("test_*.py")):
+        run(f"{name} {test.stem[5:]}", ["/usr/bin/python3", "-m", "unittest", "-v", str(test.relative_to(TOP))],
+            python_tests, env=environment, timeout=1800)
+
+
+def tier_docs():
+    python_tier("tests/docs", "docs")
+    python_tier("tests/cli", "cli")
+
+
+def tier_session():
+    if os.geteuid() != 0:
+        report("session tests need root", False, 0)
+        return
+    python_tier("tests/session", "session")
+
+
+def tier_fuzz():
+    """libFuzzer on every parser, FUZZ_SECONDS each, starting from the corpus in the repository."""
+    directory = BUILD / "fuzz"
+    if not setup(directory, "-Dbuildtype=debugoptimized", "-Dfuzz=true", "-Db_lundef=false", "-Db_sanitize=address,undefined",
+                 env={"CC": "clang"}):
+        return
+    found = [p for p in sorted((directory / "tests/fuzz").glob("fuzz_*")) if p.is_file() and os.access(p, os.X_OK)]
+    for target in found:
+        seeds = TOP / "tests/fuzz/corpus" / target.name[5:]
+        grown = directory / "corpus" / target.name[5:]
+        grown.mkdir(parents=True, exist_ok=True)
+        run(f"fuzz {target.name[5:]}",
+            [str(target), f"-max_total_time={FUZZ_SECONDS}", f"-fork={JOBS}", "-max_len=65536", "-print_final_stats=0",
+             f"-artifact_prefix={directory}/", str(grown), *([str(seeds)] if seeds.is_dir() else [])],
+            timeout=FUZZ_SECONDS * 3 + 60)
+
+
+def tier_demo():
+    if run("demo", ["./demo"], timeout=900):
+        begun = time.monotonic()
+        run("demo again", ["./demo"], timeout=120)
+        if time.monotonic() - begun > 60:
+            report("demo again takes seconds", False, time.monotonic() - begun)
+
+
+def tier_bench():
+    run("bench", ["/usr/bin/python3", "tests/bench/bench.py", "--quick", "--root", str(BUILD / "root")], timeout=600)
+
+
+TIERS = {"build": tier_build, "unit": tier_unit, "docs": tier_docs, "session": tier_session, "fuzz": tier_fuzz,
+         "demo": tier_demo, "bench": tier_bench}
+
+
+def main():
+    chosen = sys.argv[1:] or list(TIERS)
+    for name in chosen:
+        if name not in TIERS:
+            print(f"no tier {name!r}; there are {', '.join(TIERS)}", file=sys.stderr)
+            return 2
+    begun = time.monotonic()
+    for name in chosen:
+        print(f"--- {name}", flush=True)
+        if TIERS[name]() is False:
+            break
+    print(f"--- {time.monotonic() - begun:.0f} s")
+    for name in failed:
+        print(f"FAILED {name}")
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed or passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

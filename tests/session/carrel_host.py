@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A throw-away carrel host for tests: carreld with a configuration of its own, in a network namespace of its own.
+
+A test module calls `own_network()` once, so that everything it starts has no part in the machine's network; then
+`Host` starts the installed programs and `Host.close()` checks that nothing is left.
+"""
+
+import ctypes
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(os.environ.get("CARREL_ROOT", "/nonexistent"))  # where the build was installed (DESTDIR)
+CONTROL_ID = 61184  # a uid and gid that no account has
+CLONE_NEWNET = 0x40000000
+ID_BASE = 524288
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def own_network():
+    """Puts the calling process into a new network namespace with its loopback up."""
+    if _libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def wait_until(condition, seconds=10.0, what="condition"):
+    """Asks again every few milliseconds, because the kernel tells nobody when these things come true."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.005)
+
+
+class RpcError(Exception):
+    def __init__(self, error):
+        super().__init__(error.get("message"))
+        self.code = error.get("code")
+        self.data = error.get("data") or {}
+        self.kind = self.data.get("kind")
+
+
+class Client:
+    """One connection to the API socket."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(str(path))
+        self.file = self.socket.makefile("rb")
+        self.next_id = 0
+        self.notifications = []
+
+    def send(self, method, **params):
+        self.next_id += 1
+        line = json.dumps({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params})
+        self.socket.sendall(line.encode() + b"\n")
+        return self.next_id
+
+    def receive(self):
+        line = self.file.readline()
+        if not line:
+            raise ConnectionError("carrel closed the connection")
+        return json.loads(line)
+
+    def answer(self, request_id):
+        while True:
+            message = self.receive()
+            if "method" in message:
+                self.notifications.append(message)
+            elif message.get("id") == request_id:
+                if "error" in message:
+                    raise RpcError(message["error"])
+                return message["result"]
+
+    def call(self, method, **params):
+        return self.answer(self.send(method, **params))
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Host:
+    def __init__(self, config=None, templates=None, images=("minimal",)):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir="/dev/shm"))
+        self.dir.chmod(0o755)
+        self.name = self.dir.name
+        self.config_dir = self.dir / "etc"
+        self.state_dir = self.dir / "state"
+        self.run_dir = self.dir / "run"
+        self.log_path = self.dir / "log"
+        self.process = None
+        self.clients = []
+        (self.config_dir / "templates.d").mkdir(parents=True)
+        self.config = {
+            "user": f"#{CONTROL_ID}",
+            "group": f"#{CONTROL_ID}",
+            "state_dir": str(self.state_dir),
+            "run_dir": str(self.run_dir),
+            "cgroup": self.name,
+            "missing_controllers": "warn",
+            "access": [{"user": "root", "role": "admin"}],
+            **(config or {}),
+        }
+        self.write_config()
+        defaults = ROOT / "etc/carrel/templates.d"
+        for name in ("minimal", "browser-host"):
+            shutil.copy(defaults / f"{name}.json", self.config_dir / "templates.d")
+        for name, template in (templates or {}).items():
+            self.write_template(name, template)
+        for image in images:
+            self.carrel("image", "build", image, "--state-dir", str(self.state_dir))
+
+    # ---- configuration
+
+    def write_config(self):
+        (self.config_dir / "carrel.json").write_text(json.dumps(self.config, indent=2))
+
+    def template(self, name):
+        return json.loads((ROOT / f"etc/carrel/templates.d/{name}.json").read_text())
+
+    def write_template(self, name, template):
+        (self.config_dir / "templates.d" / f"{name}.json").write_text(json.dumps(template, indent=2))
+
+    # ---- programs
+
+    @property
+    def socket_path(self):
+        return self.run_dir / "api.sock"
+
+    def carrel(self, *arguments, check=True):
+        """Runs the client; the completed process with its output as text."""
+        result = subprocess.run(
+            [str(ROOT / "usr/bin/carrel"), *arguments],
+            env={**os.environ, "CARREL_SOCKET": str(self.socket_path)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(f"carrel {arguments}: {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    def start(self, wait=True):
+        log = open(self.log_path, "ab")
+        environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
+        self.process = subprocess.Popen(
+            [str(ROOT / "usr/sbin/carreld"), "--config", str(self.config_dir), "--libexec-dir",
+             str(ROOT / "usr/libexec/carrel")],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+        )
+        log.close()
+        if wait:
+            self.wait_for_api()
+        return self
+
+    def wait_for_api(self, seconds=15.0):
+        def answers():
+            if self.process.poll() is not None:
+                raise AssertionError(f"carreld ended with {self.process.returncode}\n{self.log()}")
+            try:
+                client = Client(self.socket_path)
+                client.call("system.health")
+                client.close()
+                return True
+            except (OSError, RpcError):
+                return False
+
+        try:
+            wait_until(answers, seconds, "API")
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.log()}") from None
+
+    def client(self):
+        client = Client(self.socket_path)
+        self.clients.append(client)
+        return client
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def control_pid(self):
+        for pid in children(self.process.pid):
+            if name_of(pid) == "carrel-control":
+                return pid
+        return None
+
+    def init_pids(self):
+        return [pid for pid in children(self.process.pid) if name_of(pid) == "carrel-init"]
+
+    def stop(self, number=signal.SIGTERM, seconds=30):
+        """SIGTERM leaves the sessions, SIGINT ends them first."""
+        if self.process is None:
+            return None
+        self.process.send_signal(number)
+        status = self.process.wait(seconds)
+        self.process = None
+        return status
+
+    def close(self):
+        """Ends everything and raises when something is left."""
+        for client in self.clients:
+            client.close()
+        try:
+            if self.process is not None and self.process.poll() is None:
+                status = self.stop(signal.SIGINT)
+                if status != 0:
+                    raise AssertionError(f"carreld ended with {status}\n{self.log()}")
+                left = self.leftovers()
+                if left:
+                    raise AssertionError(f"left behind: {left}\n{self.log()}")
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    # ---- what there is on the host
+
+    def leftovers(self):
+        """Everything of carrel's but the state directory, by kind; empty when there is nothing."""
+        found = {kind: sorted(things) for kind, things in snapshot(self).items() if things}
+        return {kind: things for kind, things in found.items() if kind != "run_files" or things}
+
+
+def children(pid):
+    try:
+        return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def cgroup_root():
+    for path in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if os.path.exists(f"{path}/cgroup.controllers"):
+            return pathlib.Path(path)
+    raise AssertionError("no cgroup v2 tree is mounted")
+
+
+def _processes():
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = (entry / "status").read_text()
+            uid = int(re.search(r"^Uid:\t(\d+)", status, re.M).group(1))
+            yield int(entry.name), uid, (entry / "cgroup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def snapshot(host):
+    """What the host has of this carrel: processes, cgroups, interfaces, tables, mounts, files of the run directory."""
+    net = os.stat("/proc/self/ns/net").st_ino
+    links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True, check=True).stdout)
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    cgroup = cgroup_root() / host.name
+    return {
+        "processes": {f"{pid} {name_of(pid)}" for pid, _, path in _processes() if f"/{host.name}/" in path},
+        "cgroups": {str(p) for p in [cgroup, *cgroup.rglob("*")] if p.is_dir()} if cgroup.exists() else set(),
+        "links": {link["ifname"] for link in links if re.fullmatch(r"cr\d+", link["ifname"])},
+        "tables": {line for line in tables.splitlines() if "carrel" in line},
+        "mounts": {line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if host.name in line},
+        "run_files": {str(p) for p in host.run_dir.rglob("*")} if host.run_dir.exists() else set(),
+        "namespace": set() if net == os.stat("/proc/self/ns/net").st_ino else {"moved"},
+    }
