@@ -34,7 +34,7 @@ enum missing_controllers {
 	MISSING_WARN,
 };
 
-enum { CONFIG_MAX_NAMESERVERS = 3, CONFIG_MAX_LOOPBACK_PORTS = 16 };
+enum { CONFIG_MAX_NAMESERVERS = 3, CONFIG_MAX_LOOPBACK_PORTS = 16, CONFIG_MAX_TEMPLATES = 64 };
 
 struct config {
 	char *user, *group;		/* control runs as; names or "#number". "carrel" */
@@ -61,7 +61,7 @@ struct config {
 	uint32_t max_in_flight;					/* 64 requests per connection */
 	uint64_t max_queued_bytes;				/* 4 MiB of answers per connection */
 	uint32_t max_sessions_per_uid, max_sessions_per_owner;	/* 0: no bound but max_sessions */
-	uint32_t event_history;					/* 10000 events kept */
+	uint32_t event_history;					/* 10000 events kept; outside "client_limits" */
 
 	struct template *templates;
 	size_t n_templates;

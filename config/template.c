@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* templates.d/NAME.json. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "config/members.h"
+#include "wire/loop.h"
+#include "wire/plan.h"
+#include "wire/spec.h"
+
+enum { MAX_ENDPOINTS = 16, MAX_ENV = 1024, MAX_SESSION_ID = 65535, MAX_SECONDS = 315360000 /* ten years */ };
+
+/* ---- env: {"NAME": "value"} to "NAME=value" ---- */
+
+static bool env_name_is_valid(const char *name)
+{
+	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789");
+
+	return n > 0 && !name[n] && !(name[0] >= '0' && name[0] <= '9');
+}
+
+static int read_env(const struct place *place, const struct member *member, const json_t *value, void *field)
+{
+	const char *name;
+	json_t *item;
+	size_t i = 0;
+
+	if (!json_is_object(value))
+		return place_fail_type(place, "an object", value);
+	if (json_object_size(value) > member->max)
+		return place_fail(place, "has more than %llu members", (unsigned long long)member->max);
+	char **env = calloc(json_object_size(value) + 1, sizeof(*env));
+	if (!env)
+		return place_fail_memory(place);
+	*(char ***)field = env;
+	json_object_foreach ((json_t *)value, name, item) {
+		const struct place at = { place->source, place, name, 0 };
+		const char *text = string_read(&at, item, 0, UINT64_MAX);
+		if (!text)
+			return -EINVAL;
+		if (!env_name_is_valid(name))
+			return place_fail(&at, "is no name of an environment variable");
+		if (asprintf(&env[i], "%s=%s", name, text) < 0) {
+			env[i] = NULL;
+			return place_fail_memory(&at);
+		}
+		i++;
+	}
+	return 0;
+}
+
+static const struct member_type type_env = { "object of strings", read_env, strings_release };
+
+/* ---- mounts ---- */
+
+/* "1777" as chmod(1) takes it: JSON has no octal numbers, and a decimal one would be read wrongly by people. */
+static int read_mode(
+	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
+{
+	const char *text = string_read(place, value, 3, 4);
+
+	if (!text)
+		return -EINVAL;
+	if (text[strspn(text, "01234567")])
+		return place_fail(place, "\"%s\" is no octal mode", text);
+	*(uint32_t *)field = (uint32_t)strtoul(text, NULL, 8);
+	return 0;
+}
+
+static const struct member_type type_mode = { "octal mode", read_mode, NULL };
+
+static bool is_below(const char *path, const char *top)
+{
+	size_t n = strlen(top);
+
+	return strncmp(path, top, n) == 0 && (!path[n] || path[n] == '/');
+}
+
+static int finish_mount(const struct place *place, const json_t *value, void *object)
+{
+	static const char *const of_tmpfs[] = { "mode", "uid", "gid", "size_bytes", "inodes" };
+	static const char *const of_init[] = { "/proc", "/sys", "/dev" };
+	struct config_mount *mount = object;
+
+	for (size_t i = 0; i < ARRAY_SIZE(of_init); i++)
+		if (is_below(mount->target, of_init[i]))
+			return place_fail_at(place, "target", "%s is mounted by carrel-init itself", of_init[i]);
+	if (!mount->bind && mount->source)
+		return place_fail_at(place, "source", "is for the type bind");
+	if (!mount->bind && mount->bytes == LIMIT_UNSET)
+		return place_fail(place, "size_bytes is missing");
+	if (!mount->bind)
+		return 0;
+	if (!mount->source)
+		return place_fail(place, "source is missing");
+	for (size_t i = 0; i < ARRAY_SIZE(of_tmpfs); i++)
+		if (json_object_get(value, of_tmpfs[i]))
+			return place_fail_at(place, of_tmpfs[i], "is for the type tmpfs");
+	if (!json_object_get(value, "read_only"))
+		mount->read_only = true;
+	return 0;
+}
+
+/* clang-format off */
+static const struct member mount_members[] = {
+	{ "type", &type_enum, FIELD(struct config_mount, bind), .words = "tmpfs|bind",
+	  .help = "a file system in memory, or a directory or file of the host" },
+	{ "source", &type_path, FIELD(struct config_mount, source), .fallback = "null", .nullable = true, .max = 4095,
+	  .help = "bind: the host's path" },
+	{ "target", &type_path, FIELD(struct config_mount, target), .max = member_size(struct plan_mount, target) - 1,
+	  .help = "where in the session; made where it is missing" },
+	{ "read_only", &type_bool, FIELD(struct config_mount, read_only), .fallback = "false",
+	  .help = "a bind is read-only unless it says false here" },
+	{ "noexec", &type_bool, FIELD(struct config_mount, noexec), .fallback = "false",
+	  .help = "nothing there can be executed" },
+	{ "suid", &type_bool, FIELD(struct config_mount, suid), .fallback = "false",
+	  .help = "honour setuid bits and file capabilities there" },
+	{ "mode", &type_mode, FIELD(struct config_mount, mode), .fallback = "\"0755\"",
+	  .help = "tmpfs: of its root, as \"1777\"" },
+	{ "uid", &type_integer, FIELD(struct config_mount, uid), .fallback = "0", .max = MAX_SESSION_ID,
+	  .help = "tmpfs: owner of its root, in the session" },
+	{ "gid", &type_integer, FIELD(struct config_mount, gid), .fallback = "0", .max = MAX_SESSION_ID,
+	  .help = "tmpfs: group of its root, in the session" },
+	{ "size_bytes", &type_integer, FIELD(struct config_mount, bytes), .fallback = "null", .nullable = true, .min = 4096, .max = INT64_MAX,
+	  .help = "tmpfs: required; counts as the session's memory" },
+	{ "inodes", &type_integer, FIELD(struct config_mount, inodes), .fallback = "null", .nullable = true, .min = 16, .max = UINT32_MAX,
+	  .help = "tmpfs: files that may be made; null for the kernel's default" },
+};
+static const struct object_table mount_table = OBJECT_TABLE(mount_members, struct config_mount, finish_mount);
+
+/* ---- network and user: groups of members of the template ---- */
+
+static const struct member network_members[] = {
+	{ "egress", &type_word, FIELD(struct template, egress), .fallback = "\"none\"", .words = "none|internet",
+	  .help = "what sessions may reach: nothing, or public addresses" },
+	{ "egress_allowed", &type_words, FIELD(struct template, egress_allowed), .fallback = "[]", .words = "none|internet", .max = 8,
+	  .help = "what a request may ask for instead" },
+	{ "loopback_ports", &type_ports, .fallback = "[]",
+	  .help = "ports bound to 127.0.0.1 in the session that are reached at its address too" },
+};
+static const struct object_table network_table = OBJECT_TABLE(network_members, struct template, NULL);
+
+static const struct member user_members[] = {
+	{ "uid", &type_integer, FIELD(struct template, uid), .fallback = "0", .max = MAX_SESSION_ID,
+	  .help = "in the session" },
+	{ "gid", &type_integer, FIELD(struct template, gid), .fallback = "0", .max = MAX_SESSION_ID,
+	  .help = "in the session" },
+};
+static const struct object_table user_table = OBJECT_TABLE(user_members, struct template, NULL);
+
+/* ---- readiness ---- */
+
+static const struct member http_members[] = {
+	{ "port", &type_integer, FIELD(struct config_probe, port), .min = 1, .max = UINT16_MAX,
+	  .help = "on the session's 127.0.0.1" },
+	{ "path", &type_string, FIELD(struct config_probe, path), .fallback = "\"/\"", .min = 1, .max = 1024,
+	  .help = "a GET of it must be answered with 200 to 399" },
+};
+static const struct object_table http_table = OBJECT_TABLE(http_members, struct config_probe, NULL);
+
+static const struct member tcp_members[] = {
+	{ "port", &type_integer, FIELD(struct config_probe, port), .min = 1, .max = UINT16_MAX,
+	  .help = "on the session's 127.0.0.1, must accept a connection" },
+};
+static const struct object_table tcp_table = OBJECT_TABLE(tcp_members, struct config_probe, NULL);
+
+static const struct member exec_members[] = {
+	{ "command", &type_strings, FIELD(struct config_probe, command), .min = 1, .max = SPEC_MAX_STRINGS,
+	  .help = "must exit with 0" },
+};
+static const struct object_table exec_table = OBJECT_TABLE(exec_members, struct config_probe, NULL);
+/* clang-format on */
+
+static int finish_probe(const struct place *place, const json_t *value, void *object)
+{
+	static const char *const kinds[] = { [PROBE_HTTP] = "http", [PROBE_TCP] = "tcp", [PROBE_EXEC] = "exec" };
+	struct config_probe *probe = object;
+
+	for (enum probe_kind kind = PROBE_HTTP; kind <= PROBE_EXEC; kind++) {
+		const json_t *item = json_object_get(value, kinds[kind]);
+		if (!item || json_is_null(item))
+			continue;
+		if (probe->kind != PROBE_NONE)
+			return place_fail_at(place, kinds[kind], "there is %s already", kinds[probe->kind]);
+		probe->kind = kind;
+	}
+	if (probe->kind == PROBE_NONE)
+		return place_fail(place, "needs one of http, tcp and exec");
+	/* It becomes part of a request line: what would end it is refused. */
+	for (const char *p = probe->path; p && *p; p++)
+		if (probe->path[0] != '/' || (unsigned char)*p <= ' ' || *p == 0x7f)
+			return place_fail_at(
+				place, "http", "path must start with \"/\" and have no spaces or control characters");
+	return 0;
+}
+
+/* clang-format off */
+static const struct member probe_members[] = {
+	{ "http", &type_group, .object = &http_table, .fallback = "null", .nullable = true, .help = "one of the three" },
+	{ "tcp", &type_group, .object = &tcp_table, .fallback = "null", .nullable = true, .help = "one of the three" },
+	{ "exec", &type_group, .object = &exec_table, .fallback = "null", .nullable = true, .help = "one of the three" },
+	{ "interval_ms", &type_milliseconds, FIELD(struct config_probe, interval_ns), .fallback = "20", .min = 1, .max = 60000,
+	  .help = "between two attempts" },
+	{ "timeout_seconds", &type_seconds, FIELD(struct config_probe, timeout_ns), .fallback = "30", .min = 1, .max = 3600,
+	  .help = "a session that is not ready by then has failed" },
+};
+static const struct object_table probe_table = OBJECT_TABLE(probe_members, struct config_probe, finish_probe);
+/* clang-format on */
+
+/* ---- endpoints: {"cdp": {"port": 9222, "url": "http://{address}:{port}"}} ---- */
+
+static int finish_endpoint(const struct place *place, const json_t *value _unused_, void *object)
+{
+	const struct config_endpoint *endpoint = object;
+
+	for (const char *p = strchr(endpoint->url, '{'); p; p = strchr(p + 1, '{'))
+		if (strncmp(p, "{address}", 9) != 0 && strncmp(p, "{port}", 6) != 0)
+			return place_fail_at(place, "url", "knows {address} and {port} only");
+	return 0;
+}
+
+/* clang-format off */
+static const struct member endpoint_members[] = {
+	{ "port", &type_integer, FIELD(struct config_endpoint, port), .min = 1, .max = UINT16_MAX,
+	  .help = "in the session" },
+	{ "url", &type_string, FIELD(struct config_endpoint, url), .fallback = "\"tcp://{address}:{port}\"", .min = 1, .max = 1024,
+	  .help = "what clients are given, with {address} and {port} filled in" },
+};
+static const struct object_table endpoint_table = OBJECT_TABLE(endpoint_members, struct config_endpoint, finish_endpoint);
+/* clang-format on */
+
+/* FIELD is the whole template. */
+static int read_endpoints(
+	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
+{
+	struct template *template = field;
+	const char *name;
+	json_t *item;
+
+	if (!json_is_object(value))
+		return place_fail_type(place, "an object", value);
+	if (json_object_size(value) > MAX_ENDPOINTS)
+		return place_fail(place, "has more than %d members", MAX_ENDPOINTS);
+	template->endpoints = calloc(json_object_size(value) + 1, sizeof(*template->endpoints));
+	if (!template->endpoints)
+		return place_fail_memory(place);
+	json_object_foreach ((json_t *)value, name, item) {
+		const struct place at = { place->source, place, name, 0 };
+		struct config_endpoint *endpoint = &template->endpoints[template->n_endpoints++];
+		if (!name_is_valid(name))
+			return place_fail(&at, "is no name: a-z, 0-9 and inner hyphens");
+		endpoint->name = strdup(name);
+		if (!endpoint->name)
+			return place_fail_memory(&at);
+		int r = members_read(&at, &endpoint_table, item, endpoint);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void release_endpoints(const struct member *member _unused_, void *field)
+{
+	struct template *template = field;
+
+	for (size_t i = 0; i < template->n_endpoints; i++) {
+		free(template->endpoints[i].name);
+		members_release(&endpoint_table, &template->endpoints[i]);
+	}
+	free(template->endpoints);
+	template->endpoints = NULL;
+	template->n_endpoints = 0;
+}
+
+static const struct member_type type_endpoints = { "object of endpoints", read_endpoints, release_endpoints };
+
+/* ---- stop ---- */
+
+static int read_signal(
+	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
+{
+	const char *name = string_read(place, value, 0, UINT64_MAX);
+
+	if (!name)
+		return -EINVAL;
+	for (int signal = 1; signal < 32 && strncmp(name, "SIG", 3) == 0; signal++)
+		if (streq(name + 3, sigabbrev_np(signal))) {
+			*(int *)field = signal;
+			return 0;
+		}
+	return place_fail(place, "\"%s\" is no signal; they are written like \"SIGTERM\"", name);
+}
+
+static const struct member_type type_signal = { "signal", read_signal, NULL };
+
+static int finish_stop(const struct place *place, const json_t *value, void *object)
+{
+	struct template *template = object;
+
+	template->stop_kind = template->cdp_pipe ? STOP_BY_CDP : STOP_BY_SIGNAL;
+	if (template->cdp_pipe && json_object_get(value, "signal"))
+		return place_fail_at(place, "signal", "is not sent where cdp is true");
+	return 0;
+}
+
+/* clang-format off */
+static const struct member stop_members[] = {
+	{ "signal", &type_signal, FIELD(struct template, stop_signal), .fallback = "\"SIGTERM\"",
+	  .help = "sent to the workload" },
+	{ "cdp", &type_bool, FIELD(struct template, cdp_pipe), .fallback = "false",
+	  .help = "the workload is a Chromium with --remote-debugging-pipe: tell it Browser.close instead" },
+	{ "grace_seconds", &type_seconds, FIELD(struct template, grace_ns), .fallback = "10", .max = 3600,
+	  .help = "then everything in the session is killed" },
+};
+static const struct object_table stop_table = OBJECT_TABLE(stop_members, struct template, finish_stop);
+
+/* ---- the file ---- */
+
+static const struct member template_members[] = {
+	{ "kind", &type_name, FIELD(struct template, kind),
+	  .help = "shown to clients; has no meaning of its own" },
+	{ "description", &type_string, FIELD(struct template, description), .fallback = "\"\"", .max = 1024,
+	  .help = "for people" },
+	{ "image", &type_name, FIELD(struct template, image),
+	  .help = "the root file system, by its name in the image store" },
+	{ "command", &type_strings, FIELD(struct template, command), .fallback = "null", .nullable = true, .min = 1, .max = SPEC_MAX_STRINGS,
+	  .help = "the workload's arguments, the program first; null: what the image says" },
+	{ "env", &type_env, FIELD(struct template, env), .fallback = "{}", .max = MAX_ENV,
+	  .help = "its whole environment, before what a request adds" },
+	{ "user", &type_group, .object = &user_table, .fallback = "{}",
+	  .help = "whom the workload runs as" },
+	{ "workdir", &type_directory, FIELD(struct template, workdir), .fallback = "\"/\"", .max = member_size(struct spec_header, cwd) - 1,
+	  .help = "where it starts" },
+	{ "capabilities", &type_capabilities, FIELD(struct template, capabilities), .fallback = "[]",
+	  .help = "the bounding set of all that runs in the session, as [\"NET_BIND_SERVICE\"]" },
+	{ "no_new_privs", &type_bool, FIELD(struct template, no_new_privs), .fallback = "true",
+	  .help = "setuid programs and file capabilities give nothing" },
+	{ "seccomp", &type_word, FIELD(struct template, seccomp), .words = "minimal|browser|dind",
+	  .help = "the built-in profile of system calls (carreld --list-seccomp)" },
+	{ "proc", &type_enum, FIELD(struct template, mask_proc), .fallback = "\"masked\"", .words = "full|masked",
+	  .help = "masked: cover what /proc says of the host; containers within the session need full" },
+	{ "cgroup", &type_bool, FIELD(struct template, cgroup), .fallback = "false",
+	  .help = "give the session a cgroup tree of its own at /sys/fs/cgroup" },
+	{ "limits", &type_limits, FIELD(struct template, limits),
+	  .help = "ceilings and defaults; memory_bytes, cpus, pids and root_bytes must be there" },
+	{ "mounts", &type_objects, FIELD(struct template, mounts), COUNT(struct template, n_mounts), .object = &mount_table,
+	  .fallback = "[]", .max = PLAN_MAX_MOUNTS,
+	  .help = "made in this order" },
+	{ "rlimits", &type_rlimits, .fallback = "{\"core\": 0}",
+	  .help = "setrlimit(2), as {\"nproc\": 512} or [soft, hard] or \"unlimited\"; nofile is limits.open_files" },
+	{ "network", &type_group, .object = &network_table, .fallback = "{}",
+	  .help = "what sessions reach, and how they are reached" },
+	{ "readiness", &type_object, FIELD(struct template, readiness), .object = &probe_table, .fallback = "null", .nullable = true,
+	  .help = "when a session is ready; null: once the workload has been executed" },
+	{ "endpoints", &type_endpoints, .fallback = "{}",
+	  .help = "ports that clients are told about, by name: {\"port\", \"url\"}" },
+	{ "stop", &type_group, .object = &stop_table, .fallback = "{}",
+	  .help = "how a session is ended" },
+	{ "ttl_seconds", &type_seconds, FIELD(struct template, ttl_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
+	  .help = "a session's time from creation; null: no end" },
+	{ "idle_timeout_seconds", &type_seconds, FIELD(struct template, idle_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
+	  .help = "a session's time since its last use; null: no end" },
+	{ "hostname", &type_name, FIELD(struct template, constant_hostname), .fallback = "null", .nullable = true,
+	  .help = "of every session; null: the session's id" },
+};
+/* clang-format on */
+
+const struct object_table template_table = OBJECT_TABLE(template_members, struct template, NULL);
