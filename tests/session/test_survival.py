@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What outlives what: control killed, the supervisor killed, both."""
+
+import os
+import signal
+import time
+import unittest
+
+from carrel_host import Client, Host, own_network, snapshot, wait_until
+
+SESSIONS = 50
+TALKER = ["/bin/busybox", "sh", "-c", "echo hello; exec busybox sleep 1000"]
+
+
+def setUpModule():
+    own_network()
+
+
+class Survival(unittest.TestCase):
+    def setUp(self):
+        self.host = Host().start()
+        self.client = self.host.client()
+
+    def tearDown(self):
+        self.host.close()
+
+    def reconnect(self, seconds=5.0):
+        """The API answers again; how long that took."""
+        begun = time.monotonic()
+
+        def answers():
+            try:
+                self.client = self.host.client()
+                return self.client.call("system.health")["status"] == "ok"
+            except OSError:
+                return False
+
+        wait_until(answers, seconds, "API is back")
+        return time.monotonic() - begun
+
+    def all_sessions(self):
+        return {s["id"]: s for s in self.client.call("session.list", limit=200)["sessions"]}
+
+    def make(self, n):
+        for i in range(n):
+            self.client.call("session.create", template="minimal", id=f"s{i}", owner=f"o{i}", labels={"n": str(i)},
+                             command=TALKER)
+
+    def test_control_killed(self):
+        self.make(SESSIONS)
+        before, inits = self.all_sessions(), set(self.host.init_pids())
+        self.assertEqual(len(inits), SESSIONS)
+        os.kill(self.host.control_pid(), signal.SIGKILL)
+        self.assertLess(self.reconnect(), 1.0)
+        after = self.all_sessions()
+        self.assertEqual(set(after), set(before))
+        for name, session in after.items():
+            for member in ("owner", "labels", "address", "created_at", "limits", "state"):
+                self.assertEqual(session[member], before[name][member], f"{name} {member}")
+            entries = self.client.call("session.logs", session=name)["entries"]
+            self.assertEqual([e["text"].strip() for e in entries], ["hello"])
+        self.assertEqual(set(self.host.init_pids()), inits)
+        for name in after:
+            self.client.call("session.remove", session=name)
+
+    def test_control_killed_again_and_again(self):
+        self.make(3)
+        for _ in range(5):
+            pid = wait_until(self.host.control_pid, what="control")
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: self.host.control_pid() not in (None, pid), what="another control")
+        self.reconnect(30)
+        self.assertEqual(set(self.all_sessions()), {"s0", "s1", "s2"})
+
+    def restart_supervisor(self, number):
+        process = self.host.process
+        control = self.host.control_pid()
+        process.send_signal(number)
+        process.wait(10)
+        if number == signal.SIGKILL:
+            # Its control sees the channel end, and ends.
+            wait_until(lambda: not os.path.exists(f"/proc/{control}"), what="control ended")
+        self.host.start()
+        self.client = self.host.client()
+
+    def test_supervisor_restarted(self):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(number):
+                name = f"kept-{int(number)}"
+                before = self.client.call("session.create", template="minimal", id=name, command=TALKER)
+                self.restart_supervisor(number)
+                after = self.client.call("session.get", session=name)
+                self.assertEqual(after["state"], "ready")
+                self.assertEqual(after["address"], before["address"])
+                self.client.call("session.stop", session=name)
+                self.assertEqual(self.client.call("session.get", session=name)["end"]["reason"], "stopped")
+
+    def test_session_ends_while_nobody_watches(self):
+        self.client.call("session.create", template="minimal", id="ends",
+                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 1; exit 5"])
+        process = self.host.process
+        init = self.host.init_pids()
+        process.kill()
+        process.wait(10)
+        wait_until(lambda: not any(os.path.exists(f"/proc/{p}") for p in init), what="the session ended")
+        self.host.start()
+        self.client = self.host.client()
+        ended = self.client.call("session.wait", session="ends", **{"for": "ended"}, timeout_seconds=10)
+        self.assertEqual(ended["end"]["reason"], "exited")
+        self.assertEqual(ended["end"]["exit_code"], 5)
+        wait_until(lambda: not any("/ends" in p for p in snapshot(self.host)["cgroups"]), what="nothing left")
+
+    def test_stranger_with_the_same_pid_is_not_adopted(self):
+        self.client.call("session.create", template="minimal", id="victim")
+        pid = self.host.init_pids()[0]
+        process = self.host.process
+        process.kill()
+        process.wait(10)
+        # The ledger now names another process: this one.
+        ledger = self.host.run_dir / "ledger"
+        data = ledger.read_bytes()
+        self.assertIn(pid.to_bytes(4, "little"), data)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="init is gone")
+        self.host.start()
+        self.assertTrue(os.path.exists("/proc/self"))
+        wait_until(lambda: not any("/victim" in p for p in snapshot(self.host)["cgroups"]), what="undone")
+
+
+if __name__ == "__main__":
+    unittest.main()
