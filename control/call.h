@@ -21,7 +21,7 @@ struct caller {
 	uid_t uid;
 	gid_t gid;
 	enum role role;
-	char *owner_prefix;	/* for ROLE_CLIENT; "" for no restriction */
+	const char *owner_prefix; /* for ROLE_CLIENT; "" for no restriction */
 };
 
 /* Kinds of errors a backend sees (API.md); each is a JSON-RPC code and a word in data.kind. */
@@ -38,30 +38,30 @@ enum error_kind {
 	E_FAILED,
 	E_UNAVAILABLE,
 	E_DRAINING,
-	E_INVALID_PARAMS,	/* -32602, with data.path */
+	E_INVALID_PARAMS, /* -32602, with data.path */
 	E_KIND_COUNT,
 };
 
 /* What goes into an error's data besides kind and retryable; members that are NULL, 0 or negative are left out. */
 struct error_details {
-	const char *path;		/* E_INVALID_PARAMS: the member, "limits.cpus" */
+	const char *path; /* E_INVALID_PARAMS: the member, "limits.cpus" */
 	const char *session;
 	const char *step;
-	int err_no;			/* positive errno; becomes its name, "ENOENT" */
+	int err_no; /* positive errno; becomes its name, "ENOENT" */
 	const char *log_tail;
 	int64_t retry_after_ms;
 };
 
 struct control *call_control(const struct call *call);
 const struct caller *call_caller(const struct call *call);
-const json_t *call_params(const struct call *call);	/* an object, already validated against the method's table */
+const json_t *call_params(const struct call *call); /* an object, already validated against the method's table */
 
 /* Answers and ends the call. RESULT is stolen. */
 void call_reply(struct call *call, json_t *result);
 
 /* Answers with an error and ends the call. Set RETRYABLE for what may work when asked again unchanged. */
 void call_fail(struct call *call, enum error_kind kind, bool retryable, const struct error_details *details,
-	       const char *message_format, ...) _printf_(5, 6);
+	const char *message_format, ...) _printf_(5, 6);
 
 /* The connection of a call, for subscriptions; NULL when the client is gone. */
 struct conn *call_conn(const struct call *call);

@@ -9,19 +9,19 @@
 #include "control/methods.h"
 #include "wire/loop.h"
 
-struct access;		/* who has which role */
-struct server;		/* connections and the listening socket */
-struct lifecycle;	/* sessions, the supervisor's channel, the registry, events */
+struct access; /* who has which role */
+struct server; /* connections and the listening socket */
+struct lifecycle; /* sessions, the supervisor's channel, the registry, events */
 
 struct control {
 	struct loop loop;
 	struct config config;
-	const char *config_directory;	/* as given to the program, for messages that say what to edit */
-	struct access *access;		/* config.access with its names looked up */
-	char boot_id[40];		/* of the host: sequence numbers and times of another boot are told apart by it */
+	const char *config_directory; /* as given to the program, for messages that say what to edit */
+	struct access *access; /* config.access with its names looked up */
+	char boot_id[40]; /* of the host: sequence numbers and times of another boot are told apart by it */
 	struct server *server;
 	struct lifecycle *lifecycle;
-	uint64_t started_ns;	/* CLOCK_BOOTTIME */
+	uint64_t started_ns; /* CLOCK_BOOTTIME */
 };
 
 /* ---- server (control/server.c) ---- */

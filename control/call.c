@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests under way: from the line that asks to the line that answers. A batch's answers are kept until the last of
+ * them is there and go out as one array.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "control/control.h"
+#include "control/error.h"
+#include "control/params.h"
+#include "control/server.h"
+
+struct batch {
+	json_t *answers;
+	size_t n_open; /* calls not yet answered, and one for call_start_line() while it fills the batch */
+};
+
+struct call {
+	struct call *next, **link; /* in conn->calls; LINK is NULL once the connection is gone */
+	struct control *control;
+	struct conn *conn;
+	struct client *client;
+	struct caller caller;
+	struct batch *batch; /* NULL for a request of its own */
+	json_t *id; /* NULL: a notification, which is not answered */
+	json_t *params;
+};
+
+/* One more part of the batch is done; the last sends what there is to say. CONN may be NULL. */
+static void batch_put(struct batch *batch, struct conn *conn)
+{
+	if (--batch->n_open > 0)
+		return;
+	if (conn && json_array_size(batch->answers) > 0)
+		conn_send(conn, json_incref(batch->answers));
+	json_decref(batch->answers);
+	free(batch);
+}
+
+/* ANSWER is stolen; NULL ends the connection, for memory was short. */
+static void deliver(struct conn *conn, struct batch *batch, json_t *answer)
+{
+	if (!batch)
+		conn_send(conn, answer);
+	else if (json_array_append_new(batch->answers, answer) < 0)
+		conn_send(conn, NULL);
+}
+
+static struct call *call_new(struct conn *conn, const struct rpc_item *item, struct batch *batch)
+{
+	struct call *call = calloc(1, sizeof(*call));
+	json_t *params = item->params ? json_incref(item->params) : json_object();
+
+	if (!call || !params) {
+		free(call);
+		json_decref(params);
+		return NULL;
+	}
+	*call = (struct call){
+		.control = conn->server->control,
+		.conn = conn,
+		.client = conn->client,
+		.caller = conn->caller,
+		.batch = batch,
+		.id = json_incref(item->id),
+		.params = params,
+		.next = conn->calls,
+		.link = &conn->calls,
+	};
+	if (call->next)
+		call->next->link = &call->next;
+	conn->calls = call;
+	conn->n_calls++;
+	conn->client->n_calls++;
+	if (batch)
+		batch->n_open++;
+	return call;
+}
+
+static void unlink_call(struct call *call)
+{
+	if (!call->conn)
+		return;
+	*call->link = call->next;
+	if (call->next)
+		call->next->link = call->link;
+	call->link = NULL;
+	call->next = NULL;
+	call->conn->n_calls--;
+}
+
+void call_orphan_all(struct conn *conn)
+{
+	while (conn->calls) {
+		struct call *call = conn->calls;
+		unlink_call(call);
+		call->conn = NULL;
+	}
+}
+
+/* Ends the call. ANSWER is stolen and not looked at for a notification. */
+static void finish(struct call *call, json_t *answer)
+{
+	struct conn *conn = call->conn;
+
+	unlink_call(call);
+	if (conn && call->id)
+		deliver(conn, call->batch, answer);
+	else
+		json_decref(answer);
+	if (call->batch)
+		batch_put(call->batch, conn);
+	call->client->n_calls--;
+	client_put(call->client);
+	if (conn)
+		conn_settle(conn);
+	json_decref(call->id);
+	json_decref(call->params);
+	free(call);
+}
+
+void call_reply(struct call *call, json_t *result)
+{
+	finish(call, rpc_answer(call->id, result));
+}
+
+void call_fail(struct call *call, enum error_kind kind, bool retryable, const struct error_details *details,
+	const char *message_format, ...)
+{
+	char message[512];
+	va_list ap;
+
+	va_start(ap, message_format);
+	vsnprintf(message, sizeof(message), message_format, ap);
+	va_end(ap);
+	finish(call, rpc_error_answer(call->id, error_object(kind, retryable, details, message)));
+}
+
+struct control *call_control(const struct call *call)
+{
+	return call->control;
+}
+
+const struct caller *call_caller(const struct call *call)
+{
+	return &call->caller;
+}
+
+const json_t *call_params(const struct call *call)
+{
+	return call->params;
+}
+
+struct conn *call_conn(const struct call *call)
+{
+	return call->conn;
+}
+
+/* ---- starting ---- */
+
+static void fail_unknown(struct call *call, const char *method)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "there is no method \"%.80s\"; rpc.discover lists them", method);
+	finish(call, rpc_error_answer(call->id, rpc_fault(RPC_METHOD_NOT_FOUND, text)));
+}
+
+static void fail_params(struct call *call, const struct param_fault *fault)
+{
+	struct error_details details = { .path = fault->path };
+
+	call_fail(call, E_INVALID_PARAMS, false, &details, "%s%s%s", fault->path, fault->path[0] ? ": " : "",
+		fault->text);
+}
+
+static bool is_busy(const struct conn *conn)
+{
+	uint32_t max = conn->server->control->config.max_in_flight;
+
+	return conn->n_calls > max || conn->client->n_calls > (size_t)max * USER_SHARE;
+}
+
+static void fail_busy(struct call *call)
+{
+	struct error_details details = { .retry_after_ms = BUSY_RETRY_MS };
+	uint32_t max = call->control->config.max_in_flight;
+
+	call_fail(call, E_BUSY, true, &details,
+		"%u requests of this connection, or %u of its user, are not answered yet "
+		"(client_limits.max_in_flight)",
+		max, max * USER_SHARE);
+}
+
+static void start(struct conn *conn, const struct rpc_item *item, struct batch *batch)
+{
+	struct param_fault fault;
+
+	if (item->fault) {
+		deliver(conn, batch, rpc_error_answer(item->id, rpc_fault(item->fault, item->text)));
+		return;
+	}
+	struct call *call = call_new(conn, item, batch);
+	if (!call) {
+		conn_send(conn, NULL);
+		return;
+	}
+	const struct method *method = method_find(item->method);
+	if (!method)
+		fail_unknown(call, item->method);
+	else if (conn->caller.role < method->role)
+		call_fail(call, E_DENIED, false, NULL, "%s needs the role %s, this connection has %s", method->name,
+			role_name(method->role), role_name(conn->caller.role));
+	else if (params_check(method->params, call->params, &fault) < 0)
+		fail_params(call, &fault);
+	else if (is_busy(conn))
+		fail_busy(call);
+	else
+		method->handler(call);
+}
+
+void call_start_line(struct conn *conn, const char *bytes, size_t n)
+{
+	struct batch *batch = NULL;
+	struct rpc_frame frame;
+
+	rpc_parse(bytes, n, &frame);
+	if (frame.batch) {
+		batch = calloc(1, sizeof(*batch));
+		json_t *answers = json_array();
+		if (!batch || !answers) {
+			free(batch);
+			json_decref(answers);
+			rpc_release(&frame);
+			conn_send(conn, NULL);
+			return;
+		}
+		*batch = (struct batch){ .answers = answers, .n_open = 1 };
+	}
+	for (size_t i = 0; i < frame.n_items; i++)
+		start(conn, &frame.items[i], batch);
+	if (batch)
+		batch_put(batch, conn);
+	rpc_release(&frame);
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One connection: bytes to lines, answers to bytes, and every way in which a peer can misbehave with either. Nobody
+ * waits for anybody: each event does a bounded piece of work and returns to the loop.
+ *
+ * A connection is closed in two places only, on_ready() and on_timer(), both called from the loop; whoever finds
+ * in the middle of other work that it must end marks it and shuts the socket down, which is an event.
+ */
+#include <sys/socket.h>
+
+#include "control/control.h"
+#include "control/error.h"
+#include "control/server.h"
+
+enum {
+	MIN_READ = 4096,
+	MAX_READ = 64 * 1024,
+	LINES_PER_ROUND = 32,
+	LONG_QUEUE = 256 * 1024, /* with more than this unsent, no further requests are taken up */
+	DUMP_FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(15), /* so that 0.1 is written as 0.1 */
+};
+
+#define WORK_PER_ROUND_NS (1 * NS_PER_MS)
+
+static void doom(struct conn *conn)
+{
+	if (conn->doomed)
+		return;
+	conn->doomed = true;
+	buffer_free(&conn->out);
+	/* Shut down on both sides, a socket reports EPOLLHUP whatever it is watched for. */
+	shutdown(conn->io.fd, SHUT_RDWR);
+}
+
+/* Brings the user's account of bytes up to date. */
+static void count_bytes(struct conn *conn)
+{
+	size_t n = conn->in.size + conn->out.size;
+
+	conn->client->n_bytes += n - conn->counted;
+	conn->counted = n;
+}
+
+static uint64_t max_queued(const struct conn *conn)
+{
+	return conn->server->control->config.max_queued_bytes;
+}
+
+static bool user_is_over(const struct conn *conn)
+{
+	return conn->client->n_bytes > max_queued(conn) * USER_SHARE;
+}
+
+/* ---- out ---- */
+
+static bool is_congested(const struct conn *conn)
+{
+	return buffer_used(&conn->out) > LONG_QUEUE;
+}
+
+static int append_chunk(const char *bytes, size_t n, void *out)
+{
+	return buffer_append(out, bytes, n) < 0 ? -1 : 0;
+}
+
+/* ANSWER is stolen. */
+static void enqueue(struct conn *conn, json_t *answer)
+{
+	size_t before = buffer_used(&conn->out);
+
+	if (!answer || json_dump_callback(answer, append_chunk, &conn->out, DUMP_FLAGS) < 0 ||
+		buffer_append(&conn->out, "\n", 1) < 0) {
+		doom(conn);
+	} else {
+		count_bytes(conn);
+		/* One answer always goes out, however long; a second one only within the bounds. */
+		if (before > 0 && (buffer_used(&conn->out) > max_queued(conn) || user_is_over(conn)))
+			doom(conn);
+		if (before == 0)
+			conn->unsent_since_ns = boottime_ns();
+	}
+	json_decref(answer);
+}
+
+static void flush(struct conn *conn)
+{
+	size_t n = buffer_used(&conn->out);
+
+	if (n == 0 || conn->doomed)
+		return;
+	ssize_t sent = RETRY_EINTR(send(conn->io.fd, buffer_head(&conn->out), n, MSG_NOSIGNAL | MSG_DONTWAIT));
+	if (sent < 0 && errno != EAGAIN) {
+		/* Nobody reads any more. What was asked before may still be waiting to be read here: go on without. */
+		buffer_consume(&conn->out, n);
+	} else if (sent > 0) {
+		buffer_consume(&conn->out, (size_t)sent);
+		conn->unsent_since_ns = boottime_ns();
+	}
+	count_bytes(conn);
+}
+
+static uint32_t wanted_events(const struct conn *conn)
+{
+	uint32_t events = 0;
+
+	if (!conn->eof && !conn->more && !is_congested(conn))
+		events |= EPOLLIN;
+	/* Lines left over from this round wait for the peer to take answers, and for everybody else's turn. */
+	if (buffer_used(&conn->out) > 0 || conn->more)
+		events |= EPOLLOUT;
+	/* Nothing but the end, which is always reported; once is enough. */
+	return events ? events : EPOLLET;
+}
+
+/* ---- time ---- */
+
+static uint64_t deadline(const struct conn *conn)
+{
+	const struct server *server = conn->server;
+	uint64_t at = UINT64_MAX;
+
+	if (conn->unsent_since_ns > 0)
+		at = conn->unsent_since_ns + server->stall_ns;
+	if (conn->partial_since_ns > 0 && conn->partial_since_ns + server->stall_ns < at)
+		at = conn->partial_since_ns + server->stall_ns;
+	if (conn->refused_since_ns > 0 && conn->refused_since_ns + server->refuse_ns < at)
+		at = conn->refused_since_ns + server->refuse_ns;
+	return at;
+}
+
+/* A timer that is early does no harm: it looks again. So it is only ever moved forward in time, or set anew. */
+static int arm_timer(struct conn *conn)
+{
+	uint64_t at = deadline(conn);
+
+	if (at == UINT64_MAX || (conn->timer.place > 0 && conn->timer.at_ns <= at))
+		return 0;
+	return loop_arm(&conn->server->control->loop, &conn->timer, at);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct conn *conn = container_of(timer, struct conn, timer);
+
+	if (conn->doomed || deadline(conn) <= boottime_ns())
+		conn_close(conn);
+	else if (arm_timer(conn) < 0)
+		doom(conn);
+}
+
+/* ---- the end ---- */
+
+/* Nothing more will come of this connection. A half-closed peer still gets its answers and notifications. */
+static bool is_over(const struct conn *conn)
+{
+	if (conn->doomed)
+		return true;
+	if (!conn->eof || conn->more)
+		return false;
+	if (conn->hung_up)
+		return true;
+	if (buffer_used(&conn->out) > 0)
+		return false;
+	return conn->refused || (conn->n_calls == 0 && !conn->hooks);
+}
+
+void conn_settle(struct conn *conn)
+{
+	if (conn->working || conn->doomed)
+		return;
+	if (buffer_used(&conn->out) == 0) {
+		conn->unsent_since_ns = 0;
+		/* The end of the answer is the end of the stream, for a peer that reads until then. */
+		if (conn->refused)
+			shutdown(conn->io.fd, SHUT_WR);
+	}
+	if (is_over(conn) || arm_timer(conn) < 0 ||
+		loop_watch(&conn->server->control->loop, &conn->io, wanted_events(conn)) < 0)
+		doom(conn);
+}
+
+void conn_send(struct conn *conn, json_t *answer)
+{
+	if (conn->doomed || conn->refused || conn->hung_up) {
+		json_decref(answer);
+		return;
+	}
+	enqueue(conn, answer);
+	if (!conn->working)
+		flush(conn);
+	conn_settle(conn);
+}
+
+void conn_refuse(struct conn *conn, enum error_kind kind, int64_t retry_after_ms, const char *message)
+{
+	struct error_details details = { .retry_after_ms = retry_after_ms };
+
+	if (conn->refused || conn->doomed)
+		return;
+	enqueue(conn, rpc_error_answer(NULL, error_object(kind, retry_after_ms > 0, &details, message)));
+	conn->refused = true;
+	conn->refused_since_ns = boottime_ns();
+	conn->server->n_refused++;
+	conn->client->n_refused++;
+	if (!conn->working)
+		flush(conn);
+	conn_settle(conn);
+}
+
+/* ---- in ---- */
+
+static void receive(struct conn *conn)
+{
+	size_t used = buffer_used(&conn->in), room = used < MIN_READ ? MIN_READ : used > MAX_READ ? MAX_READ : used;
+
+	/* One byte more than a line may have tells that it is too long. */
+	if (room > RPC_MAX_FRAME + 1 - used)
+		room = RPC_MAX_FRAME + 1 - used;
+	if (buffer_reserve(&conn->in, room) < 0) {
+		doom(conn);
+		return;
+	}
+	/* Without room for control messages the kernel itself drops descriptors that were sent along, and says so. */
+	struct iovec iov = { .iov_base = conn->in.bytes + conn->in.end, .iov_len = room };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = RETRY_EINTR(recvmsg(conn->io.fd, &msg, MSG_DONTWAIT));
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		conn->eof = true;
+		conn->hung_up |= n < 0;
+		return;
+	}
+	conn->in.end += (size_t)n;
+	count_bytes(conn);
+	if ((msg.msg_flags & MSG_CTRUNC) && ++conn->n_descriptor_messages > MAX_DESCRIPTOR_MESSAGES)
+		conn_refuse(conn, E_LIMIT, 0, "descriptors are not accepted here");
+	else if (user_is_over(conn))
+		conn_refuse(conn, E_BUSY, BUSY_RETRY_MS, "the caller's connections hold too many bytes");
+}
+
+static void consume(struct conn *conn, size_t n)
+{
+	buffer_consume(&conn->in, n);
+	conn->scanned = 0;
+	conn->partial_since_ns = 0;
+}
+
+/*
+ * The next line, without its newline. After the end of input also one that has none, and of one that is too long what
+ * shows it. NULL when there is none yet.
+ */
+static const char *next_line(struct conn *conn, size_t *ret_n)
+{
+	for (;;) {
+		const char *head = buffer_head(&conn->in);
+		size_t used = buffer_used(&conn->in), fresh = used - conn->scanned;
+		const char *newline = fresh > 0 ? memchr(head + conn->scanned, '\n', fresh) : NULL;
+
+		if (conn->skipping) {
+			if (!newline) {
+				buffer_consume(&conn->in, used);
+				return NULL;
+			}
+			conn->skipping = false;
+			consume(conn, (size_t)(newline - head) + 1);
+			continue;
+		}
+		if (newline || used > RPC_MAX_FRAME || (conn->eof && used > 0)) {
+			*ret_n = newline ? (size_t)(newline - head) : used;
+			return head;
+		}
+		conn->scanned = used;
+		return NULL;
+	}
+}
+
+static void take_lines(struct conn *conn)
+{
+	uint64_t until_ns = monotonic_ns() + WORK_PER_ROUND_NS;
+	const char *line;
+	size_t n;
+
+	conn->more = false;
+	for (size_t i = 0; (line = next_line(conn, &n)); i++) {
+		if (i == LINES_PER_ROUND || is_congested(conn) || monotonic_ns() > until_ns) {
+			conn->more = true;
+			return;
+		}
+		call_start_line(conn, line, n);
+		if (conn->doomed || conn->refused)
+			return;
+		size_t used = buffer_used(&conn->in);
+		conn->skipping = n == used && !conn->eof;
+		consume(conn, n < used ? n + 1 : used);
+	}
+	if ((buffer_used(&conn->in) > 0 || conn->skipping) && conn->partial_since_ns == 0)
+		conn->partial_since_ns = boottime_ns();
+}
+
+static void on_ready(struct loop_io *io, uint32_t revents)
+{
+	struct conn *conn = container_of(io, struct conn, io);
+
+	if (revents & (EPOLLHUP | EPOLLERR))
+		conn->hung_up = true;
+	conn->working = true;
+	flush(conn);
+	if ((revents & ~(uint32_t)EPOLLOUT) && !conn->doomed && !conn->eof && !conn->more && !is_congested(conn))
+		receive(conn);
+	if (!conn->doomed && !conn->refused)
+		take_lines(conn);
+	flush(conn);
+	if (conn->refused) {
+		conn->more = false;
+		consume(conn, buffer_used(&conn->in));
+	}
+	count_bytes(conn);
+	conn->working = false;
+	if (is_over(conn))
+		conn_close(conn);
+	else
+		conn_settle(conn);
+}
+
+/* ---- life ---- */
+
+int conn_open(struct server *server, int fd, const struct caller *caller, struct client *client, struct conn **ret)
+{
+	struct conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn) {
+		close_fd(fd);
+		return -ENOMEM;
+	}
+	conn->server = server;
+	conn->caller = *caller;
+	conn->client = client;
+	conn->io = (struct loop_io){ .fd = fd, .fn = on_ready };
+	conn->timer.fn = on_timer;
+	int r = loop_watch(&server->control->loop, &conn->io, EPOLLIN);
+	if (r < 0) {
+		close_fd(fd);
+		free(conn);
+		return r;
+	}
+	conn->next = server->conns;
+	conn->link = &server->conns;
+	if (conn->next)
+		conn->next->link = &conn->next;
+	server->conns = conn;
+	server->n_conns++;
+	client->n_conns++;
+	*ret = conn;
+	return 0;
+}
+
+void conn_close(struct conn *conn)
+{
+	struct server *server = conn->server;
+
+	conn->doomed = true;
+	for (struct conn_hook *hook; (hook = conn->hooks);) {
+		conn->hooks = hook->next;
+		hook->fn(conn, hook->owner);
+		free(hook);
+	}
+	call_orphan_all(conn);
+	loop_remove(&server->control->loop, &conn->io);
+	loop_disarm(&server->control->loop, &conn->timer);
+	close_fd(conn->io.fd);
+	*conn->link = conn->next;
+	if (conn->next)
+		conn->next->link = conn->link;
+	server->n_conns--;
+	server->n_refused -= conn->refused;
+	conn->client->n_refused -= conn->refused;
+	conn->client->n_conns--;
+	conn->client->n_bytes -= conn->counted;
+	client_put(conn->client);
+	buffer_free(&conn->in);
+	buffer_free(&conn->out);
+	free(conn);
+}
+
+void conn_notify(struct conn *conn, const char *method, json_t *params)
+{
+	conn_send(conn, rpc_notification(method, params));
+}
+
+void conn_on_close(struct conn *conn, void (*fn)(struct conn *conn, void *owner), void *owner)
+{
+	struct conn_hook **link = &conn->hooks;
+
+	while (*link && (*link)->owner != owner)
+		link = &(*link)->next;
+	struct conn_hook *hook = *link;
+	if (fn && !hook) {
+		hook = calloc(1, sizeof(*hook));
+		if (!hook) {
+			doom(conn);
+			return;
+		}
+		hook->owner = owner;
+		*link = hook;
+	}
+	if (fn) {
+		hook->fn = fn;
+	} else if (hook) {
+		*link = hook->next;
+		free(hook);
+		conn_settle(conn);
+	}
+}

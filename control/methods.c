@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every public method, with all it takes. What a row does not say does not exist: a parameter that is not here is
+ * refused before a handler runs.
+ */
+#include "control/methods.h"
+
+#include "control/control.h"
+#include "control/system.h"
+
+enum {
+	MAX_OWNER = 256,
+	MAX_LABELS = 32,
+	MAX_LABEL_BYTES = 256,
+	MAX_ENV = 512,
+	MAX_ENV_BYTES = 32768,
+	MAX_ARGS = 1024,
+	MAX_ARG_BYTES = 131071, /* the kernel's MAX_ARG_STRLEN, less its NUL */
+	MAX_SECONDS = 366 * 24 * 3600,
+	MAX_PAGE = 1000,
+	MAX_LOG_BYTES = 256 * 1024,
+};
+
+/* The largest integer that every JSON library keeps whole. */
+#define MAX_SEQ 9007199254740991.0
+
+/* clang-format off */
+#define SESSION  { "session", P_NAME, .required = true, .help = "the session's id" }
+#define SESSION_OR_OWNER \
+	{ "session", P_NAME, .one_of = true, .help = "the session's id" }, \
+	{ "owner", P_STRING, .one_of = true, .min = 1, .max = MAX_OWNER, .help = "or its owner, who must have exactly one that has not ended" }
+#define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
+
+const struct method method_table[] = {
+	{ "hello", ROLE_CLIENT, "Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional.",
+	  "{api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}", method_hello, {
+		{ "client", P_STRING, .min = 1, .max = 128, .help = "name and version of the calling program, for people" },
+		{ "api", P_INTEGER, .min = 1, .max = 1000, .help = "the major version wanted; another one is refused" },
+	} },
+	{ "rpc.discover", ROLE_CLIENT, "This reference as an OpenRPC document.",
+	  "an OpenRPC 1.3 document", method_rpc_discover, { { NULL } } },
+
+	{ "system.health", ROLE_CLIENT, "Whether the service works, for a monitor.",
+	  "{status, active_sessions, sessions_by_state, docker_available, supervisor, uptime_seconds}", method_system_health, { { NULL } } },
+	{ "system.info", ROLE_OPERATOR, "What this host is and how it is configured.",
+	  "{version, api, boot_id, kernel, machine, host, uptime_seconds, templates, max_sessions, …}", method_system_info, { { NULL } } },
+	{ "system.check", ROLE_OPERATOR, "The host's features that sessions need, each ok, degraded or missing, with the remedy.",
+	  "{items: [{name, state, detail, remedy}]}", lifecycle_check, { { NULL } } },
+
+	{ "template.list", ROLE_CLIENT, "The templates that sessions are made from.",
+	  "{templates: [template]}", method_template_list, { { NULL } } },
+	{ "template.get", ROLE_CLIENT, "One template: limits, deadlines, endpoints.",
+	  "a template", method_template_get, {
+		{ "template", P_NAME, .required = true, .help = "its name" },
+	} },
+
+	{ "session.create", ROLE_CLIENT, "Makes a session. The same idempotency_key and parameters give the same session again.",
+	  "a session", method_session_create, {
+		{ "template", P_NAME, .required = true, .help = "what it is made from" },
+		{ "id", P_NAME, .help = "its id; one is made up when none is given" },
+		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to" },
+		LABELS("words for session.list to select by"),
+		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends after this long, used or not; null: never. The template's by default" },
+		{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for this long; null: never. The template's by default" },
+		{ "limits", P_LIMITS, .help = "lower limits than the template's" },
+		{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment of the workload, added to the template's" },
+		{ "secrets", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "as env, but shown and kept nowhere" },
+		{ "egress", P_NAME, .help = "a network policy that the template allows" },
+		{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector of the workload instead of the template's" },
+		{ "wait", P_ENUM, .values = "created|ready", .help = "answer when the workload runs (created, the default) or when its readiness probe succeeded" },
+		{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" },
+	} },
+	{ "session.get", ROLE_CLIENT, "One session.",
+	  "a session", method_session_get, { SESSION_OR_OWNER } },
+	{ "session.list", ROLE_CLIENT, "Sessions, oldest first, a page at a time.",
+	  "{sessions: [session], cursor}: cursor is null on the last page", method_session_list, {
+		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner only" },
+		{ "template", P_NAME, .help = "of this template only" },
+		{ "state", P_ENUM, .values = "creating|starting|ready|paused|stopping|ended", .help = "in this state only" },
+		LABELS("with all of these labels"),
+		{ "cursor", P_STRING, .min = 1, .max = 64, .help = "from the page before" },
+		{ "limit", P_INTEGER, .min = 1, .max = MAX_PAGE, .help = "sessions in a page, 100 by default" },
+	} },
+	{ "session.wait", ROLE_CLIENT, "Answers when the session is ready, or has ended.",
+	  "the session", method_session_wait, {
+		SESSION,
+		{ "for", P_ENUM, .required = true, .values = "ready|ended", .help = "what to wait for" },
+		{ "timeout_seconds", P_NUMBER, .min = 0, .max = MAX_SECONDS, .help = "then the error timeout; for ever by default" },
+	} },
+	{ "session.stop", ROLE_CLIENT, "Ends a session: its stop signal, the grace, then SIGKILL to all that is left. Answers when it has ended.",
+	  "the session", method_session_stop, {
+		SESSION_OR_OWNER,
+		{ "grace_seconds", P_NUMBER, .min = 0, .max = 3600, .help = "instead of the template's" },
+	} },
+	{ "session.remove", ROLE_CLIENT, "Ends a session if it has not ended, and forgets it.",
+	  "{removed: id}", method_session_remove, { SESSION_OR_OWNER } },
+	{ "session.logs", ROLE_CLIENT, "What the workload wrote to its standard output and error, from a ring of bounded size.",
+	  "{lines: [{at, stream, text}], next, skipped_bytes}; with follow, notifications of the same", method_session_logs, {
+		SESSION,
+		{ "follow", P_BOOL, .help = "go on with notifications session.log as more is written" },
+		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "the position where an earlier answer ended" },
+		{ "max_bytes", P_INTEGER, .min = 1, .max = MAX_LOG_BYTES, .help = "of text in the answer, 65536 by default" },
+	} },
+	{ "session.stats", ROLE_CLIENT, "What the session uses now.",
+	  "{memory_bytes, cpu_seconds, pids, …}", method_session_stats, { SESSION } },
+	{ "session.pause", ROLE_CLIENT, "Freezes every process of a session.",
+	  "the session", method_session_pause, { SESSION } },
+	{ "session.resume", ROLE_CLIENT, "Thaws a paused session.",
+	  "the session", method_session_resume, { SESSION } },
+	{ "session.heartbeat", ROLE_CLIENT, "Counts as use: the idle timeout begins anew.",
+	  "the session", method_session_heartbeat, { SESSION_OR_OWNER } },
+	{ "session.extend", ROLE_CLIENT, "Moves the end of a session's time.",
+	  "the session", method_session_extend, {
+		SESSION,
+		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .required = true, .min = 0.1, .max = MAX_SECONDS, .help = "from now; null: no end" },
+	} },
+
+	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",
+	  "{seq, …}: the newest event's number; events from since on follow, or the range that is gone is named", method_events_subscribe, {
+		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "the last number seen; what came after it is sent first" },
+		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner's sessions only" },
+		{ "session", P_NAME, .help = "of this session only" },
+		{ "kinds", P_STRINGS, .min = 1, .max = 32, .item_bytes = 64, .help = "of these kinds only, \"session.ended\"" },
+	} },
+};
+/* clang-format on */
+
+const size_t n_methods = ARRAY_SIZE(method_table);
+
+const struct method *method_find(const char *name)
+{
+	for (size_t i = 0; i < n_methods; i++)
+		if (streq(method_table[i].name, name))
+			return &method_table[i];
+	return NULL;
+}
