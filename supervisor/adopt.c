@@ -12,7 +12,7 @@
 
 #include "supervisor/supervisor.h"
 
-enum { STAT_STARTTIME = 22 };	/* proc(5) */
+enum { STAT_STARTTIME = 22 }; /* proc(5) */
 
 uint64_t adopt_start_time(pid_t pid)
 {
@@ -71,7 +71,7 @@ static int adopt(struct supervisor *super, const struct ledger_entry *entry)
 		return 0;
 	}
 	log_line(LOG_NOTICE, "session %s: %s, undoing what is left of it", entry->id,
-		 entry->live ? "ended while nobody watched" : "was only half made");
+		entry->live ? "ended while nobody watched" : "was only half made");
 	session_end(session);
 	return 0;
 }

@@ -102,7 +102,7 @@ int cgroup_open(struct supervisor *super, struct err *err)
 	while (!last) {
 		name = strsep(&rest, "/");
 		if (!name) {
-			name = (char *)(uintptr_t)"sessions";
+			name = (char *)(uintptr_t) "sessions";
 			last = true;
 		}
 		if (!name[0])
@@ -140,7 +140,8 @@ static int set_limit(int cgroup_fd, enum limit limit, uint64_t value)
 	char text[64];
 
 	if (limit_table[limit].carrier == CARRIER_CGROUP_CPU)
-		snprintf(text, sizeof(text), "%llu %d", (unsigned long long)value * CPU_PERIOD_US / 1000, CPU_PERIOD_US);
+		snprintf(text, sizeof(text), "%llu %d", (unsigned long long)value * CPU_PERIOD_US / 1000,
+			CPU_PERIOD_US);
 	else
 		snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
 	return write_at(cgroup_fd, limit_table[limit].file, text);

@@ -7,7 +7,6 @@
 #include <grp.h>
 #include <linux/sched.h>
 #include <poll.h>
-#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,47 +25,24 @@
 /* Control's descriptors: 0 and 1 /dev/null, 2 ours, and these. */
 enum { CONTROL_FD_CHANNEL = 3, CONTROL_FD_API = 4 };
 
-#define STEADY_NS (10 * NS_PER_SEC)	/* one that lived this long died by accident: start it at once */
+#define STEADY_NS (10 * NS_PER_SEC) /* one that lived this long died by accident: start it at once */
 #define FIRST_DELAY_NS (50 * NS_PER_MS)
-enum { MAX_DELAY_DOUBLINGS = 7 };	/* 6.4 s */
-enum { CONTROL_END_MS = 3000 };		/* what it has for its own end when we end */
+enum { MAX_DELAY_DOUBLINGS = 7 }; /* 6.4 s */
+enum { CONTROL_END_MS = 3000 }; /* what it has for its own end when we end */
 
-static int parse_number(const char *text, uint32_t *ret)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long n = strtoul(text, &end, 10);
-	if (errno || end == text || *end || n == 0 || n >= UINT32_MAX)
-		return -EINVAL;
-	*ret = (uint32_t)n;
-	return 0;
-}
-
+/* Never root, and never root's group. */
 static int find_ids(struct keeper *keeper, const struct config *config, struct err *err)
 {
-	if (config->user[0] == '#') {
-		if (parse_number(config->user + 1, &keeper->uid) < 0)
-			return err_set(err, -EINVAL, "control", "user %s", config->user);
-		keeper->gid = keeper->uid;
-	} else {
-		errno = 0;
-		const struct passwd *pw = getpwnam(config->user);
-		if (!pw || pw->pw_uid == 0)
-			return err_set(err, pw ? -EPERM : -ENOENT, "control", "user %s", config->user);
-		keeper->uid = pw->pw_uid;
-		keeper->gid = pw->pw_gid;
-	}
-	if (config->group[0] == '#') {
-		if (parse_number(config->group + 1, &keeper->gid) < 0)
-			return err_set(err, -EINVAL, "control", "group %s", config->group);
-	} else {
-		const struct group *gr = getgrnam(config->group);
-		if (!gr || gr->gr_gid == 0)
-			return err_set(err, gr ? -EPERM : -ENOENT, "control", "group %s", config->group);
-		keeper->gid = gr->gr_gid;
-	}
-	return 0;
+	int r = ids_user(config->user, &keeper->uid, &keeper->gid);
+
+	if (r == 0 && keeper->uid == 0)
+		r = -EPERM;
+	if (r < 0)
+		return err_set(err, r, "control", "user %s", config->user);
+	r = ids_group(config->group, &keeper->gid);
+	if (r == 0 && keeper->gid == 0)
+		r = -EPERM;
+	return r < 0 ? err_set(err, r, "control", "group %s", config->group) : 0;
 }
 
 /* Control sees the host read-only, but for its own part of the state directory. */
@@ -101,7 +77,7 @@ static int child_drop_privileges(const struct keeper *keeper)
 static void child_exec(struct supervisor *super, int channel)
 {
 	char *const argv[] = { super->keeper.program, (char *)(uintptr_t)super->config_dir, NULL };
-	char *const envp[] = { getenv("JOURNAL_STREAM") ? (char *)(uintptr_t)"JOURNAL_STREAM=1" : NULL, NULL };
+	char *const envp[] = { getenv("JOURNAL_STREAM") ? (char *)(uintptr_t) "JOURNAL_STREAM=1" : NULL, NULL };
 	const char *what = "mount view";
 	sigset_t none;
 
@@ -158,7 +134,7 @@ static void on_control_exit(struct loop_io *io, uint32_t revents _unused_)
 	chan_close(&super->keeper.chan);
 	if (!super->ending)
 		log_line(LOG_WARNING, "carrel-control ended (%s %d): starting it again",
-			 info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 	start_later(super);
 }
 

@@ -16,9 +16,9 @@ struct ledger_head {
 
 /* One of the two places of a slot. */
 struct place {
-	uint64_t sequence;		/* 0: never written */
+	uint64_t sequence; /* 0: never written */
 	struct ledger_entry entry;
-	uint64_t checksum;		/* of all before it */
+	uint64_t checksum; /* of all before it */
 };
 
 /* FNV-1a: finds a torn write; the file is not open to anybody who could forge. */
@@ -42,7 +42,8 @@ static bool place_is_valid(const struct place *place, uint32_t slot)
 	const struct ledger_entry *e = &place->entry;
 
 	return place->sequence > 0 && place->checksum == checksum(place, offsetof(struct place, checksum)) &&
-	       e->slot == slot && is_terminated(e->id, sizeof(e->id)) && is_terminated(e->template, sizeof(e->template)) &&
+	       e->slot == slot && is_terminated(e->id, sizeof(e->id)) &&
+	       is_terminated(e->template, sizeof(e->template)) &&
 	       (e->steps_begun == 0 || (name_is_valid(e->id) && name_is_valid(e->template)));
 }
 
@@ -72,9 +73,10 @@ static int write_head(int fd, const struct ledger_head *head, uint32_t n_slots)
 
 int ledger_open(int run_fd, uint32_t n_slots, const char *boot_id, struct ledger *ret)
 {
-	struct ledger_head head = {
-		.magic = LEDGER_MAGIC, .version = LEDGER_VERSION, .n_slots = n_slots, .entry_bytes = sizeof(struct place)
-	};
+	struct ledger_head head = { .magic = LEDGER_MAGIC,
+		.version = LEDGER_VERSION,
+		.n_slots = n_slots,
+		.entry_bytes = sizeof(struct place) };
 	struct ledger_head there;
 	int r = copy_string(head.boot_id, sizeof(head.boot_id), boot_id);
 	if (r < 0)

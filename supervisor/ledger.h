@@ -16,23 +16,24 @@
 #include "wire/super.h"
 
 struct ledger_entry {
-	uint32_t slot;			/* from 1 */
-	uint32_t steps_begun;		/* rows of step_table; 0: the entry is free */
-	uint32_t live;			/* carrel-init has reported that the workload runs */
-	uint32_t enforced;		/* bit N: enum limit N */
+	uint32_t slot; /* from 1 */
+	uint32_t steps_begun; /* rows of step_table; 0: the entry is free */
+	uint32_t live; /* carrel-init has reported that the workload runs */
+	uint32_t enforced; /* bit N: enum limit N */
 	char id[NAME_SIZE];
 	char template[NAME_SIZE];
 	struct limits limits;
-	int32_t pid;			/* of carrel-init; 0 before it runs */
+	int32_t pid; /* of carrel-init; 0 before it runs */
 	uint32_t reserved;
-	uint64_t pid_start_time;	/* clock ticks after boot: with the boot id and the cgroup, the identity of a process */
-	uint64_t started_ns;		/* CLOCK_BOOTTIME */
+	uint64_t
+		pid_start_time; /* clock ticks after boot: with the boot id and the cgroup, the identity of a process */
+	uint64_t started_ns; /* CLOCK_BOOTTIME */
 };
 
 struct ledger {
 	int fd;
 	uint32_t n_slots;
-	uint64_t *sequences;		/* the newest of each slot */
+	uint64_t *sequences; /* the newest of each slot */
 };
 
 /* Opens or makes the ledger below RUN_FD for slots 1..N_SLOTS. An unusable one is replaced by an empty one. */

@@ -53,6 +53,7 @@ static const char usage[] =
 	"      --check             say what this host has and lacks, and exit\n"
 	"      --json              with --check: as JSON\n"
 	"      --list-operations   print the table of privileged operations\n"
+	"      --list-steps        print the table of session steps\n"
 	"      --list-capabilities print the capabilities it keeps, with reasons\n"
 	"      --list-seccomp NAME print a system call filter, with reasons\n"
 	"      --version\n"
@@ -65,13 +66,19 @@ static const char usage[] =
 /* 0 to go on, else the exit status plus one. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
-	enum { CHECK = 256, JSON, LIBEXEC, OPERATIONS, CAPABILITIES, SECCOMP, VERSION };
+	enum { CHECK = 256, JSON, LIBEXEC, OPERATIONS, STEPS, CAPABILITIES, SECCOMP, VERSION };
 	static const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' },	{ "libexec-dir", required_argument, NULL, LIBEXEC },
-		{ "check", no_argument, NULL, CHECK },		{ "json", no_argument, NULL, JSON },
-		{ "list-operations", no_argument, NULL, OPERATIONS }, { "list-capabilities", no_argument, NULL, CAPABILITIES },
-		{ "list-seccomp", required_argument, NULL, SECCOMP }, { "version", no_argument, NULL, VERSION },
-		{ "help", no_argument, NULL, 'h' },		{ 0 },
+		{ "config", required_argument, NULL, 'c' },
+		{ "libexec-dir", required_argument, NULL, LIBEXEC },
+		{ "check", no_argument, NULL, CHECK },
+		{ "json", no_argument, NULL, JSON },
+		{ "list-operations", no_argument, NULL, OPERATIONS },
+		{ "list-capabilities", no_argument, NULL, CAPABILITIES },
+		{ "list-steps", no_argument, NULL, STEPS },
+		{ "list-seccomp", required_argument, NULL, SECCOMP },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 
 	*ret = (struct options){ .config_dir = CARREL_CONFIG_DIR, .libexec_dir = CARREL_LIBEXEC_DIR };
@@ -91,6 +98,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			break;
 		case OPERATIONS:
 			ops_print(stdout);
+			return 1;
+		case STEPS:
+			steps_print(stdout);
 			return 1;
 		case CAPABILITIES:
 			privilege_print(stdout);
@@ -210,6 +220,21 @@ static int compile_filters(struct supervisor *super, struct err *err)
 }
 
 static void on_links(struct loop_io *io, uint32_t revents _unused_);
+static void on_policy(struct loop_io *io, uint32_t revents _unused_);
+
+/* Local users who may call the API may also reach what the sessions offer. */
+static void allow_callers(const struct config *config, struct netns_config *nc)
+{
+	for (size_t i = 0; i < config->n_access; i++) {
+		const struct config_access *a = &config->access[i];
+		uid_t uid;
+		gid_t gid;
+		if (a->user && nc->n_uids < NETNS_MAX_IDS && ids_user(a->user, &uid, &gid) == 0)
+			nc->uids[nc->n_uids++] = uid;
+		if (a->group && nc->n_gids < NETNS_MAX_IDS && ids_group(a->group, &gid) == 0)
+			nc->gids[nc->n_gids++] = gid;
+	}
+}
 
 void super_stop_when_empty(struct supervisor *super)
 {
@@ -235,13 +260,17 @@ static int open_network(struct supervisor *super, struct err *err)
 	};
 	memcpy(nc->ipv4, config->ipv4, sizeof(nc->ipv4));
 	memcpy(nc->ipv6, config->ipv6, sizeof(nc->ipv6));
+	allow_callers(config, nc);
 	int r = netns_open(nc, &super->netns, err);
 	if (r == 0)
 		r = netns_load_policy(super->netns, err);
 	if (r < 0)
 		return r;
 	super->links_io = (struct loop_io){ .fd = netns_monitor_fd(super->netns), .fn = on_links };
+	super->policy_io = (struct loop_io){ .fd = netns_policy_fd(super->netns), .fn = on_policy };
 	r = loop_watch(&super->loop, &super->links_io, EPOLLIN);
+	if (r == 0)
+		r = loop_watch(&super->loop, &super->policy_io, EPOLLIN);
 	return r < 0 ? err_set(err, r, "network", "event loop") : 0;
 }
 
@@ -259,7 +288,7 @@ static int open_api_socket(struct supervisor *super, struct err *err)
 	int r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 	umask(mask);
 	if (r == 0 && (fchownat(super->run_fd, "api.sock", 0, super->keeper.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		       listen(fd, SOMAXCONN) < 0))
+			      listen(fd, SOMAXCONN) < 0))
 		r = -errno;
 	if (r < 0)
 		return err_set(err, r, "socket", "api.sock");
@@ -305,8 +334,8 @@ static int refuse_unfit_host(struct supervisor *super, struct err *err)
 		if (item->state == CHECK_OK)
 			continue;
 		missing = missing || item->state == CHECK_MISSING;
-		log_line(item->state == CHECK_MISSING ? LOG_ERR : LOG_WARNING, "%s: %s (%s)", item->name, item->detail,
-			 item->remedy);
+		log_line(item->state == CHECK_MISSING ? LOG_ERR : LOG_WARNING, "%s: %s (%s)", item->name,
+			item->detail, item->remedy);
 	}
 	return missing ? err_set(err, -EOPNOTSUPP, "check", "this host lacks what is named above") : 0;
 }
@@ -342,7 +371,7 @@ static int open_host(struct supervisor *super, const struct options *options, st
 		return r;
 	if ((size_t)snprintf(path, sizeof(path), "%s/carrel-init", options->libexec_dir) >= sizeof(path) ||
 		(size_t)snprintf(super->keeper.program, sizeof(super->keeper.program), "%s/carrel-control",
-				 options->libexec_dir) >= sizeof(super->keeper.program))
+			options->libexec_dir) >= sizeof(super->keeper.program))
 		return err_set(err, -ENAMETOOLONG, "host", "%s", options->libexec_dir);
 	return spawn_seal_init(path, &super->init_fd, err);
 }
@@ -361,6 +390,21 @@ static void on_links(struct loop_io *io, uint32_t revents _unused_)
 		}
 	}
 	super_stop_when_empty(super);
+}
+
+/* Somebody flushed the host's rules, as a restart of nftables.service does: the walls go up again at once. */
+static void on_policy(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, policy_io);
+	struct err err;
+
+	if (super->ending || !netns_policy_lost(super->netns))
+		return;
+	int r = netns_load_policy(super->netns, &err);
+	if (r < 0)
+		log_err(LOG_CRIT, "all", &err);
+	else
+		log_line(LOG_WARNING, "the nftables table was removed by somebody else and has been loaded again");
 }
 
 static void end_all(struct supervisor *super)
@@ -401,7 +445,8 @@ static int open_loop(struct supervisor *super, struct err *err)
 	int r = loop_open(&super->loop);
 	if (r < 0)
 		return err_set(err, r, "start", "event loop");
-	super->signal_io = (struct loop_io){ .fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal };
+	super->signal_io =
+		(struct loop_io){ .fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK), .fn = on_signal };
 	r = super->signal_io.fd < 0 ? -errno : loop_watch(&super->loop, &super->signal_io, EPOLLIN);
 	return r < 0 ? err_set(err, r, "start", "signals") : 0;
 }
@@ -445,7 +490,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 	keeper_start(super);
 	slots_refill_later(super);
 	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", CARREL_VERSION,
-		 super->config.n_templates, super->n_sessions, super->config.run_dir);
+		super->config.n_templates, super->n_sessions, super->config.run_dir);
 	r = loop_run(&super->loop);
 	if (r < 0)
 		return err_set(err, r, "serve", "event loop");

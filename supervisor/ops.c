@@ -18,7 +18,7 @@
 
 struct op {
 	enum super_op op;
-	unsigned int phases;	/* of the session it names, as bits; 0: it names none */
+	unsigned int phases; /* of the session it names, as bits; 0: it names none */
 	void (*serve)(struct supervisor *super, struct session *session, struct msg *msg);
 	const char *what, *safe;
 };
@@ -47,8 +47,8 @@ static void answer_done(struct supervisor *super, const struct msg_header *reque
 	send_to_control(super, &done.header, NULL, 0);
 }
 
-static void answer_error(struct supervisor *super, const struct msg_header *request, int num, const char *step,
-			 const char *object)
+static void answer_error(
+	struct supervisor *super, const struct msg_header *request, int num, const char *step, const char *object)
 {
 	struct err err;
 
@@ -142,7 +142,8 @@ static void list_one(struct session *session)
 		ev.frozen = cgroup_is_frozen(session);
 		n = open_for_control(session, fds);
 		if (n < 0) {
-			log_line(LOG_WARNING, "session %s: cannot be handed to carrel-control: %s", e->id, strerror(-n));
+			log_line(LOG_WARNING, "session %s: cannot be handed to carrel-control: %s", e->id,
+				strerror(-n));
 			n = 0;
 		}
 	}
@@ -212,7 +213,7 @@ static int choose_policy(const struct template *template, const char *name, enum
 }
 
 static int check_create(struct supervisor *super, const struct super_create *request, const struct template *template,
-			struct limits *ret_limits, enum netns_policy *ret_policy, struct err *err)
+	struct limits *ret_limits, enum netns_policy *ret_policy, struct err *err)
 {
 	enum limit bad;
 	int r;
@@ -291,7 +292,7 @@ static int change_limits(struct session *session, const struct limits *request, 
 	for (enum limit i = 0; i < LIMIT_COUNT; i++)
 		if (request->value[i] != LIMIT_UNSET && !limit_table[i].live)
 			return err_set(err, -EINVAL, "limits", "%s cannot be changed while the session runs",
-				       limit_table[i].name);
+				limit_table[i].name);
 	/* The template's are the ceilings; what the session has stays where nothing is asked. */
 	if (session->template)
 		template = session->template->limits;
@@ -384,7 +385,8 @@ void ops_serve(struct supervisor *super, struct msg *msg)
 		if (op_table[i].op == msg->header.op)
 			op = &op_table[i];
 	if (!op || (!super->keeper.greeted && op->op != SUPER_HELLO)) {
-		log_line(LOG_ERR, "carrel-control asked for operation %u, which is not permitted: ending it", msg->header.op);
+		log_line(LOG_ERR, "carrel-control asked for operation %u, which is not permitted: ending it",
+			msg->header.op);
 		keeper_restart(super);
 		return;
 	}
@@ -393,7 +395,8 @@ void ops_serve(struct supervisor *super, struct msg *msg)
 		if (!session || !(op->phases & 1U << session->phase)) {
 			/* No fault of control's: sessions end while requests are under way. */
 			const struct super_session *request = (const void *)msg->bytes;
-			answer_error(super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(op->op)->name, request->id);
+			answer_error(
+				super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(op->op)->name, request->id);
 			return;
 		}
 	}
@@ -443,7 +446,7 @@ void ops_print(FILE *out)
 			fprintf(out, "%s%s", comma, phases[p]);
 			comma = ", ";
 		}
-		fprintf(out, "%s | %u bytes, %u descriptors | %s |\n", op->phases ? "" : "–", shape->length, shape->max_fds,
-			op->safe);
+		fprintf(out, "%s | %u bytes, %u descriptors | %s |\n", op->phases ? "" : "–", shape->length,
+			shape->max_fds, op->safe);
 	}
 }

@@ -21,8 +21,8 @@ static int fill_mounts(const struct template *template, struct plan *plan)
 		struct plan_mount *to = &plan->mounts[plan->n_mounts++];
 		*to = (struct plan_mount){
 			.kind = from->bind ? PLAN_BIND : PLAN_TMPFS,
-			.flags = (from->read_only ? PLAN_MOUNT_RDONLY : 0U) | (from->noexec ? PLAN_MOUNT_NOEXEC : 0U) |
-				 (from->suid ? PLAN_MOUNT_SUID : 0U),
+			.flags = (from->read_only ? PLAN_MOUNT_RDONLY : 0U) |
+				 (from->noexec ? PLAN_MOUNT_NOEXEC : 0U) | (from->suid ? PLAN_MOUNT_SUID : 0U),
 			.mode = from->mode,
 			.uid = from->uid,
 			.gid = from->gid,
@@ -42,7 +42,7 @@ static int fill_rlimits(const struct template *template, const struct limits *li
 		return -E2BIG;
 	for (size_t i = 0; i < template->n_rlimits; i++)
 		plan->rlimits[plan->n_rlimits++] = (struct plan_rlimit){
-			.resource = (uint32_t)template->rlimits[i].resource,
+			.resource = (uint32_t) template->rlimits[i].resource,
 			.soft = template->rlimits[i].soft,
 			.hard = template->rlimits[i].hard,
 		};

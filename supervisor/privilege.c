@@ -37,7 +37,7 @@ int privilege_trim(struct err *err)
 		if (cap_get_flag(have, c, CAP_PERMITTED, &permitted) < 0)
 			r = -errno;
 		else if (permitted == CAP_SET && (cap_set_flag(wanted, CAP_PERMITTED, 1, &c, CAP_SET) < 0 ||
-						  cap_set_flag(wanted, CAP_EFFECTIVE, 1, &c, CAP_SET) < 0))
+							 cap_set_flag(wanted, CAP_EFFECTIVE, 1, &c, CAP_SET) < 0))
 			r = -errno;
 	}
 	/*

@@ -10,18 +10,18 @@
 
 enum slot_use {
 	SLOT_FREE,
-	SLOT_TAKEN,	/* by a session or a spare */
-	SLOT_LEAVING,	/* a spare was given up; its interface is still there */
+	SLOT_TAKEN, /* by a session or a spare */
+	SLOT_LEAVING, /* a spare was given up; its interface is still there */
 };
 
 struct spare {
 	struct spare *next;
-	const struct template *like;	/* the first template with these ports */
+	const struct template *like; /* the first template with these ports */
 	struct netns_slot net;
 };
 
 struct slots {
-	uint32_t n, last;		/* numbers 1..n; the one given out last */
+	uint32_t n, last; /* numbers 1..n; the one given out last */
 	uint8_t *use;
 	struct spare *spares;
 };
@@ -82,8 +82,8 @@ static void on_refill(struct loop_timer *timer)
 		struct spare *spare = calloc(1, sizeof(*spare));
 		uint32_t slot = spare ? next_number(super) : 0;
 		struct err err;
-		if (slot == 0 ||
-			netns_make(super->netns, slot, like->loopback_ports, like->n_loopback_ports, &spare->net, &err) < 0) {
+		if (slot == 0 || netns_make(super->netns, slot, like->loopback_ports, like->n_loopback_ports,
+					 &spare->net, &err) < 0) {
 			/* No harm: a creation makes its own, and says what is wrong if it cannot. */
 			if (slot)
 				super->slots->use[slot] = SLOT_FREE;

@@ -33,7 +33,7 @@ struct shared {
 	const char *failed;
 };
 
-enum { FIRST_FREE_FD = 256 };	/* above every descriptor of enum plan_fd */
+enum { FIRST_FREE_FD = 256 }; /* above every descriptor of enum plan_fd */
 
 static int clone_process(struct clone_args *args)
 {
@@ -90,7 +90,7 @@ static void child_place_fds(const int *fds, unsigned int n, int null_fd, int ini
 
 static void child_exec_init(const struct session *session, const int *fds, unsigned int n)
 {
-	char *const argv[] = { (char *)(uintptr_t)"carrel-init", NULL }, *const envp[] = { NULL };
+	char *const argv[] = { (char *)(uintptr_t) "carrel-init", NULL }, *const envp[] = { NULL };
 	const struct supervisor *super = session->super;
 
 	/* Raw calls: glibc's wrappers would look for other threads. */
@@ -123,7 +123,8 @@ static void go_between(struct session *session, struct shared *shared, const int
 /* Runs the go-between to its end. 0 with the child's pid, or a negative errno with what failed. */
 static int start(struct session *session, const int *fds, unsigned int n, pid_t *ret_pid, struct err *err)
 {
-	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *shared =
+		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return err_set(err, -errno, "init", "mmap");
 	struct clone_args args = {
@@ -142,7 +143,7 @@ static int start(struct session *session, const int *fds, unsigned int n, pid_t 
 		RETRY_EINTR(waitpid(pid, &status, 0));
 		if (shared->init_pid == 0)
 			r = err_set(err, shared->error ? shared->error : -ECHILD, "init", "%s",
-				    shared->failed ? shared->failed : "go-between was killed");
+				shared->failed ? shared->failed : "go-between was killed");
 		*ret_pid = shared->init_pid;
 	}
 	munmap(shared, sizeof(*shared));
@@ -222,7 +223,7 @@ static int copy_file(int from, int to)
 int spawn_seal_init(const char *path, int *ret_fd, struct err *err)
 {
 	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	const unsigned int mfd_exec = 0x0010;	/* MFD_EXEC, linux/memfd.h since 6.3; older kernels refuse the flag */
+	const unsigned int mfd_exec = 0x0010; /* MFD_EXEC, linux/memfd.h since 6.3; older kernels refuse the flag */
 
 	_close_ int file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0)

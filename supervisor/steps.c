@@ -94,8 +94,8 @@ static int undo_directory(struct session *session)
 	struct supervisor *super = session->super;
 
 	if (session->dir_fd < 0)
-		session->dir_fd = openat(super->sessions_fd, session->entry.id,
-					 O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		session->dir_fd = openat(
+			super->sessions_fd, session->entry.id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (session->dir_fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
@@ -146,8 +146,8 @@ static int run_network(struct session *session, struct err *err)
 	struct supervisor *super = session->super;
 
 	if (session->net.net_fd < 0) {
-		int r = netns_make(super->netns, session->entry.slot, t->loopback_ports, t->n_loopback_ports, &session->net,
-				   err);
+		int r = netns_make(super->netns, session->entry.slot, t->loopback_ports, t->n_loopback_ports,
+			&session->net, err);
 		if (r < 0)
 			return r;
 	}
@@ -169,7 +169,8 @@ static int run_rootfs(struct session *session, struct err *err)
 	struct making *m = session->making;
 	int r;
 
-	r = rootfs_layers(super->store_fd, t->image, session->net.user_fd, m->mounts, PLAN_MAX_LAYERS, &m->n_layers, err);
+	r = rootfs_layers(
+		super->store_fd, t->image, session->net.user_fd, m->mounts, PLAN_MAX_LAYERS, &m->n_layers, err);
 	if (r < 0)
 		return r;
 	m->n_mounts = m->n_layers;
@@ -177,8 +178,8 @@ static int run_rootfs(struct session *session, struct err *err)
 		const struct config_mount *mount = &t->mounts[i];
 		if (!mount->bind)
 			continue;
-		r = rootfs_bind(mount->source, session->net.user_fd, !mount->read_only, mount->suid, &m->mounts[m->n_mounts],
-				err);
+		r = rootfs_bind(mount->source, session->net.user_fd, !mount->read_only, mount->suid,
+			&m->mounts[m->n_mounts], err);
 		if (r < 0)
 			return r;
 		m->n_mounts++;
@@ -225,3 +226,9 @@ const struct step step_table[] = {
 };
 /* clang-format on */
 const size_t n_steps = ARRAY_SIZE(step_table);
+
+void steps_print(FILE *out)
+{
+	for (size_t i = 0; i < n_steps; i++)
+		fprintf(out, "| `%s` | %s |\n", step_table[i].name, step_table[i].what);
+}

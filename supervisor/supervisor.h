@@ -12,6 +12,7 @@
  *   slots.c     slot numbers and networks made ahead of need
  *   ledger.c    what survives the supervisor's own death
  *   adopt.c     taking over what the ledger says
+ *   ids.c       users and groups of the configuration
  *   keeper.c    starts carrel-control and starts it again
  *   privilege.c capabilities kept, and why
  *   check.c     what the host must have
@@ -30,20 +31,20 @@ struct session;
 /* ---- session ---- */
 
 enum phase {
-	PHASE_CREATING,	/* steps are being done, or carrel-init is setting up */
+	PHASE_CREATING, /* steps are being done, or carrel-init is setting up */
 	PHASE_LIVE,
-	PHASE_ENDING,	/* steps are being undone */
+	PHASE_ENDING, /* steps are being undone */
 };
 
 /* What only creation needs; freed when carrel-init has been executed or the attempt has failed. */
 struct making {
 	int spec_fd;
 	int listen_fd;
-	int output_fd;			/* read-write, for init */
+	int output_fd; /* read-write, for init */
 	int dev_fd;
 	size_t n_mounts;
 	int mounts[PLAN_MAX_LAYERS + PLAN_MAX_MOUNTS];
-	size_t n_layers;		/* the first of mounts */
+	size_t n_layers; /* the first of mounts */
 	char hostname[NAME_SIZE];
 	enum netns_policy policy;
 	size_t n_times;
@@ -52,35 +53,35 @@ struct making {
 
 struct session {
 	struct supervisor *super;
-	struct session *next, **link;	/* in supervisor.sessions */
-	struct ledger_entry entry;	/* what the ledger holds of it: id, slot, steps begun, identity of init */
-	const struct template *template;	/* NULL when it has left the configuration since */
+	struct session *next, **link; /* in supervisor.sessions */
+	struct ledger_entry entry; /* what the ledger holds of it: id, slot, steps begun, identity of init */
+	const struct template *template; /* NULL when it has left the configuration since */
 	enum phase phase;
 	struct making *making;
 
-	struct netns_slot net;		/* the descriptors only until init holds the namespaces */
-	int dir_fd;			/* <run_dir>/sessions/<id> */
-	int cgroup_fd;			/* sessions/<id> */
-	int payload_fd;			/* sessions/<id>/payload */
-	struct loop_io init_io;		/* pidfd of carrel-init; -1 when it is gone */
-	bool is_child;			/* we started it; an adopted one's status is not ours to wait for */
-	struct loop_io channel_io;	/* to carrel-init while it sets up */
-	struct loop_timer timer;	/* the latest moment for init's report; later, the next try of an undo */
-	struct loop_io events_io;	/* cgroup.events while the cgroup drains */
-	bool killed;			/* control asked for the end */
-	uint64_t answer_to;		/* control's SUPER_CREATE that still waits for its answer; 0: none */
-	struct err failure;		/* why creation failed */
+	struct netns_slot net; /* the descriptors only until init holds the namespaces */
+	int dir_fd; /* <run_dir>/sessions/<id> */
+	int cgroup_fd; /* sessions/<id> */
+	int payload_fd; /* sessions/<id>/payload */
+	struct loop_io init_io; /* pidfd of carrel-init; -1 when it is gone */
+	bool is_child; /* we started it; an adopted one's status is not ours to wait for */
+	struct loop_io channel_io; /* to carrel-init while it sets up */
+	struct loop_timer timer; /* the latest moment for init's report; later, the next try of an undo */
+	struct loop_io events_io; /* cgroup.events while the cgroup drains */
+	bool killed; /* control asked for the end */
+	uint64_t answer_to; /* control's SUPER_CREATE that still waits for its answer; 0: none */
+	struct err failure; /* why creation failed */
 };
 
 /* ---- the supervisor ---- */
 
 struct keeper {
-	struct chan chan;		/* to carrel-control; closed while it is down */
-	struct loop_io pid_io;		/* pidfd; -1 when it is down */
+	struct chan chan; /* to carrel-control; closed while it is down */
+	struct loop_io pid_io; /* pidfd; -1 when it is down */
 	struct loop_timer restart_timer;
 	uint64_t started_ns;
-	uint32_t quick_deaths;		/* in a row; sets the delay before the next start */
-	bool greeted;			/* it has said hello with the right version */
+	uint32_t quick_deaths; /* in a row; sets the delay before the next start */
+	bool greeted; /* it has said hello with the right version */
 	uid_t uid;
 	gid_t gid;
 	char program[256];
@@ -90,7 +91,7 @@ enum { SECCOMP_PROFILES = 8 };
 
 struct seccomp_filter {
 	char name[NAME_SIZE];
-	int fd;				/* sealed memfd of struct sock_filter */
+	int fd; /* sealed memfd of struct sock_filter */
 	uint32_t n_instructions;
 };
 
@@ -101,32 +102,32 @@ struct supervisor {
 	struct netns *netns;
 	struct netns_config netns_config;
 	struct keeper keeper;
-	struct super_checked checked;	/* what the host check last said */
-	uint64_t checked_ns;		/* CLOCK_BOOTTIME; 0: never */
+	struct super_checked checked; /* what the host check last said */
+	uint64_t checked_ns; /* CLOCK_BOOTTIME; 0: never */
 	struct ledger ledger;
 
-	int run_fd;			/* <run_dir> */
-	int sessions_fd;		/* <run_dir>/sessions */
-	int store_fd;			/* <state_dir>/rootfs */
-	int cgroup_fd;			/* <cgroup>/sessions in the cgroup v2 tree */
-	uint32_t controllers;		/* bit N: enum limit N is enforced here */
-	int init_fd;			/* sealed memfd of carrel-init */
-	int dev_fd;			/* the /dev tree */
+	int run_fd; /* <run_dir> */
+	int sessions_fd; /* <run_dir>/sessions */
+	int store_fd; /* <state_dir>/rootfs */
+	int cgroup_fd; /* <cgroup>/sessions in the cgroup v2 tree */
+	uint32_t controllers; /* bit N: enum limit N is enforced here */
+	int init_fd; /* sealed memfd of carrel-init */
+	int dev_fd; /* the /dev tree */
 	int null_fd;
-	int api_fd;			/* listening */
+	int api_fd; /* listening */
 	struct seccomp_filter filters[SECCOMP_PROFILES];
 	size_t n_filters;
 
 	struct session *sessions;
 	size_t n_sessions;
-	struct session **by_slot;	/* max_sessions + 1 */
+	struct session **by_slot; /* max_sessions + 1 */
 	struct slots *slots;
 
-	struct loop_io signal_io, links_io;
+	struct loop_io signal_io, links_io, policy_io;
 	struct loop_timer refill_timer;
 	uint64_t started_ns;
 	char boot_id[40];
-	bool ending;			/* all sessions are being ended, then the program */
+	bool ending; /* all sessions are being ended, then the program */
 };
 
 /* LIMIT holds on this host, as far as a controller is what it takes. */
@@ -169,11 +170,14 @@ struct step {
 	int (*run)(struct session *session, struct err *err);
 	/* Idempotent. 0 when undone, -EAGAIN when an event will say so (session_advance() comes back), else an errno. */
 	int (*undo)(struct session *session);
-	const char *what;	/* for people */
+	const char *what; /* for people */
 };
 
 extern const struct step step_table[];
 extern const size_t n_steps;
+
+/* Prints the table for docs/ARCHITECTURE.md. */
+void steps_print(FILE *out);
 
 /* ---- session.c ---- */
 
@@ -182,7 +186,7 @@ extern const size_t n_steps;
  * over. LIMITS are merged already.
  */
 void session_create(struct supervisor *super, const struct super_create *request, const struct template *template,
-		    const struct limits *limits, enum netns_policy policy, int spec_fd);
+	const struct limits *limits, enum netns_policy policy, int spec_fd);
 
 /* Kills what runs in it and undoes every step, in its own time. Harmless when that is under way; may free it. */
 void session_end(struct session *session);
@@ -238,7 +242,7 @@ bool cgroup_contains(const struct session *session, pid_t pid);
 /* ---- slots.c ---- */
 
 int slots_open(struct supervisor *super);
-void slots_close(struct supervisor *super);	/* gives the spares up */
+void slots_close(struct supervisor *super); /* gives the spares up */
 /* Interfaces of spares that were given up are still there. */
 bool slots_are_leaving(const struct supervisor *super);
 /* A free slot for TEMPLATE: one with a network made ahead if there is one, else a number alone. -EBUSY: none is free. */
@@ -257,6 +261,12 @@ void slots_refill_later(struct supervisor *super);
 int adopt_all(struct supervisor *super);
 /* When the process with PID started, in clock ticks after boot (proc(5), stat field 22); 0 when there is none. */
 uint64_t adopt_start_time(pid_t pid);
+
+/* ---- ids.c ---- */
+
+/* A name or "#number"; -ENOENT when there is no such user or group. A numbered user's group has the same number. */
+int ids_user(const char *name, uid_t *ret_uid, gid_t *ret_gid);
+int ids_group(const char *name, gid_t *ret_gid);
 
 /* ---- keeper.c ---- */
 

@@ -1,0 +1,263 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures carrel beside its peers in one run and prints medians, 95th percentiles and ratios.
+
+  start     from the request to the workload's first instruction
+  end       from the workload's end to everything of it being gone
+  whole     both
+  browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host
+  burst     many sessions at once: how many a second
+
+The peers do less: bubblewrap makes no network link, cgroup or id range, crun and runc make no network link. Runs are
+interleaved in rounds, so that a machine whose speed drifts does so for all.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "session"))
+import carrel_host  # noqa: E402
+
+
+class Figures:
+    """Milliseconds by name, for one contestant."""
+
+    def __init__(self):
+        self.values = {}
+
+    def add(self, name, ms):
+        self.values.setdefault(name, []).append(ms)
+
+    def summary(self):
+        return {name: {"median_ms": round(statistics.median(v), 3), "p95_ms": round(percentile(v, 95), 3), "n": len(v)}
+                for name, v in self.values.items()}
+
+
+def percentile(values, percent):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def compile_helpers(directory):
+    subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / "stamp", HERE / "stamp.c"], check=True)
+    subprocess.run(["cc", "-O2", "-o", directory / "launch", HERE / "launch.c"], check=True)
+
+
+def make_rootfs(directory):
+    """A tree with the one program, and the mount points that the peers want to find."""
+    root = directory / "rootfs"
+    for name in ("proc", "sys", "dev", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(directory / "stamp", root / "stamp")
+    for path in (directory, root):
+        path.chmod(0o755)
+    return root
+
+
+def oci_bundle(directory, root):
+    """The same isolation that carrel gives as far as the runtime has it: all namespaces, mapped ids, no capability."""
+    bundle = directory / "bundle"
+    bundle.mkdir()
+    subprocess.run(["runc", "spec", "--rootless"], cwd=bundle, check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    config["root"] = {"path": str(root), "readonly": True}
+    config["process"].update(args=["/stamp"], terminal=False, noNewPrivileges=True)
+    mapping = [{"containerID": 0, "hostID": 100000 * 65536 // 65536 + 1000000, "size": 65536}]
+    config["linux"].update(uidMappings=mapping, gidMappings=mapping)
+    config["linux"]["namespaces"] = [{"type": t} for t in ("pid", "ipc", "uts", "mount", "user", "network")]
+    config["linux"].pop("resources", None)
+    config["mounts"] = [m for m in config["mounts"] if m["destination"] in ("/proc", "/dev", "/dev/pts", "/dev/shm")]
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle
+
+
+def peers(directory, root):
+    """Name → command that runs the workload once in a new container."""
+    found = {}
+    if shutil.which("bwrap"):
+        found["bubblewrap"] = ["bwrap", "--unshare-all", "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev",
+                               "--tmpfs", "/tmp", "/stamp"]
+    if shutil.which("runc"):
+        bundle = oci_bundle(directory, root)
+        # A shell that only picks a fresh name; the launcher measures it together with the runtime, half a millisecond.
+        if shutil.which("crun"):
+            found["crun"] = ["crun", "--cgroup-manager=disabled", "--root", str(directory / "crun"), "run", "-b", str(bundle),
+                             "bench"]
+        found["runc"] = ["runc", "--root", str(directory / "runc"), "run", "-b", str(bundle), "bench"]
+    return found
+
+
+def run_peer(directory, name, command, n, figures):
+    wrapper = []
+    if name == "crun":
+        # crun refuses a hybrid cgroup tree: show it the v2 one alone, in a mount namespace of its own.
+        wrapper = ["unshare", "-m", "sh", "-c", "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\"",
+                   "sh"]
+    result = subprocess.run([*wrapper, str(directory / "launch"), str(n), *command], capture_output=True, text=True)
+    if result.returncode != 0:
+        raise RuntimeError(f"{name}: {result.stderr.strip()[-400:]}")
+    for line in result.stdout.splitlines():
+        start, end = (int(x) / 1e6 for x in line.split())
+        figures.add("start", start)
+        figures.add("end", end)
+        figures.add("whole", start + end)
+
+
+def run_carrel(client, n, figures):
+    for _ in range(n):
+        begun = time.monotonic_ns()
+        name = client.call("session.create", template="stamp", wait="created")["id"]
+        answered = time.monotonic_ns()
+        client.call("session.wait", session=name, **{"for": "ended"})
+        gone = time.monotonic_ns()
+        entries = client.call("session.logs", session=name)["entries"]
+        stamp = int("".join(e["text"] for e in entries))
+        client.call("session.remove", session=name)
+        figures.add("start", (stamp - begun) / 1e6)
+        figures.add("answer", (answered - begun) / 1e6)
+        figures.add("end", (gone - stamp) / 1e6)
+        figures.add("whole", (gone - begun) / 1e6)
+
+
+def run_burst(host, n, at_once):
+    clients = [host.client() for _ in range(at_once)]
+    begun = time.monotonic()
+    waiting = {}
+    for i in range(n):
+        client = clients[i % at_once]
+        if client in waiting:
+            client.answer(waiting[client])
+        waiting[client] = client.send("session.create", template="minimal", id=f"burst-{i}")
+    for client, request in waiting.items():
+        client.answer(request)
+    made = time.monotonic()
+    waiting.clear()
+    for i in range(n):
+        client = clients[i % at_once]
+        if client in waiting:
+            client.answer(waiting[client])
+        waiting[client] = client.send("session.remove", session=f"burst-{i}")
+    for client, request in waiting.items():
+        client.answer(request)
+    return {"sessions": n, "at_once": at_once, "created_per_second": round(n / (made - begun), 1),
+            "removed_per_second": round(n / (time.monotonic() - made), 1)}
+
+
+def wait_for_cdp(url, process=None):
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/json/version", timeout=5) as answer:
+                answer.read()
+            return
+        except (urllib.error.URLError, ConnectionError):
+            if process is not None and process.poll() is not None:
+                raise RuntimeError("the bare browser ended") from None
+            time.sleep(0.002)
+
+
+def run_bare_browser(command, figures):
+    """The same program and flags on the host, as an unprivileged user with its own sandbox."""
+    with tempfile.TemporaryDirectory(prefix="carrel-bench-") as profile:
+        os.chmod(profile, 0o777)
+        argv = [a for a in command if not a.startswith(("--user-data-dir", "--remote-debugging"))]
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv, f"--user-data-dir={profile}/p",
+             "--remote-debugging-port=9333"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin", "HOME": profile, "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": profile})
+        wait_for_cdp("http://127.0.0.1:9333", process)
+        figures.add("browser", (time.monotonic() - begun) * 1e3)
+        process.kill()
+        process.wait()
+
+
+def run_carrel_browser(client, figures):
+    begun = time.monotonic()
+    session = client.call("session.create", template="browser-host")
+    wait_for_cdp(session["cdp_url"])
+    figures.add("browser", (time.monotonic() - begun) * 1e3)
+    client.call("session.remove", session=session["id"])
+
+
+def table(results, base):
+    names = [n for n in ("start", "answer", "end", "whole", "browser") if any(n in r for r in results.values())]
+    lines = [f"{'':14}" + "".join(f"{n + ' ms':>14}{'p95':>9}{'ratio':>8}" for n in names)]
+    for who, figures in results.items():
+        cells = ""
+        for name in names:
+            f = figures.get(name)
+            if not f:
+                cells += f"{'':>31}"
+                continue
+            ours = results[base].get(name, {}).get("median_ms")
+            ratio = f"{f['median_ms'] / ours:.1f}×" if ours else ""
+            cells += f"{f['median_ms']:14.2f}{f['p95_ms']:9.2f}{ratio:>8}"
+        lines.append(f"{who:14}{cells}")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--root", required=True, help="where carrel is installed (DESTDIR of meson install)")
+    parser.add_argument("--quick", action="store_true", help="few runs: shows that it works, not how fast it is")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    args = parser.parse_args()
+    carrel_host.ROOT = pathlib.Path(args.root).resolve()
+    carrel_host.own_network()
+    rounds, per_round, browsers, burst = (2, 5, 2, 32) if args.quick else (10, 20, 10, 200)
+
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="carrel-bench-", dir="/dev/shm"))
+    stamp_template = carrel_host.Host.template(None, "minimal")
+    stamp_template.update(command=["/stamp"], image="stamp")
+    host = None
+    try:
+        compile_helpers(directory)
+        root = make_rootfs(directory)
+        contestants = peers(directory, root)
+        with_browser = os.path.exists("/usr/lib/chromium/chromium")
+        host = carrel_host.Host(config={"max_sessions": 512}, templates={"stamp": stamp_template},
+                                images=("minimal", "host") if with_browser else ("minimal",))
+        image = host.state_dir / "rootfs/stamp"
+        shutil.copytree(host.state_dir / "rootfs/minimal", image, symlinks=True)
+        shutil.copy(directory / "stamp", image / "0/stamp")
+        host.start()
+        client = host.client()
+        figures = {name: Figures() for name in ("carrel", *contestants, "bare")}
+        run_carrel(client, 3, Figures())
+        for _ in range(rounds):
+            run_carrel(client, per_round, figures["carrel"])
+            for name, command in contestants.items():
+                run_peer(directory, name, command, per_round, figures[name])
+        if with_browser:
+            command = host.template("browser-host")["command"]
+            run_carrel_browser(client, Figures())
+            run_bare_browser(command, Figures())
+            for _ in range(browsers):
+                run_carrel_browser(client, figures["carrel"])
+                run_bare_browser(command, figures["bare"])
+        results = {name: f.summary() for name, f in figures.items() if f.values}
+        print(table(results, "carrel"))
+        bursts = run_burst(host, burst, 32)
+        print(f"burst: {bursts['sessions']} sessions, {bursts['at_once']} at once: {bursts['created_per_second']} created, "
+              f"{bursts['removed_per_second']} removed a second")
+        if args.json:
+            pathlib.Path(args.json).write_text(json.dumps({"results": results, "burst": bursts}, indent=2) + "\n")
+    finally:
+        if host:
+            host.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
