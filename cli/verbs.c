@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of verbs: parsing, help and completion follow from it. Texts left out are those of control's own table. */
+#include "cli/cli.h"
+
+/* clang-format off */
+static const struct option create_options[] = {
+	{ "id",      0, "ID",            OPT_TEXT,    "id" },
+	{ "owner",   0, "OWNER",         OPT_TEXT,    "owner" },
+	{ "env",     'e', "NAME=VALUE",  OPT_PAIR,    "env" },
+	{ "secret",  0, "NAME[=VALUE]",  OPT_SECRET,  "secrets" },
+	{ "limit",   'l', "NAME=NUMBER", OPT_LIMIT,   "limits" },
+	{ "label",   0, "NAME=VALUE",    OPT_PAIR,    "labels" },
+	{ "ttl",     0, "DURATION",      OPT_SECONDS, "ttl_seconds" },
+	{ "idle",    0, "DURATION",      OPT_SECONDS, "idle_timeout_seconds" },
+	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress" },
+	{ "wait",    0, "created|ready", OPT_TEXT,    "wait",
+	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" },
+	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key" },
+	{ "timeline", 't', NULL,         OPT_SWITCH,  NULL, "show how long each step took" },
+	{ "quiet",   'q', NULL,          OPT_SWITCH,  NULL, "print the session's id and nothing else" },
+	{ 0 },
+};
+
+static const struct option list_options[] = {
+	{ "owner",    0, "OWNER",       OPT_TEXT, "owner" },
+	{ "template", 0, "TEMPLATE",    OPT_TEXT, "template" },
+	{ "state",    0, "STATE",       OPT_TEXT, "state" },
+	{ "label",    0, "NAME=VALUE",  OPT_PAIR, "labels" },
+	{ "quiet",    'q', NULL,        OPT_SWITCH, NULL, "print ids and nothing else" },
+	{ 0 },
+};
+
+static const struct option wait_options[] = {
+	{ "for",     0, "ready|ended", OPT_TEXT,    "for" },
+	{ "timeout", 0, "DURATION",    OPT_SECONDS, "timeout_seconds" },
+	{ 0 },
+};
+
+static const struct option logs_options[] = {
+	{ "follow",    'f', NULL,     OPT_SWITCH, "follow" },
+	{ "since",     0, "POSITION", OPT_COUNT,  "since" },
+	{ "max-bytes", 0, "BYTES",    OPT_COUNT,  "max_bytes" },
+	{ "times",     't', NULL,     OPT_SWITCH, NULL, "show when each line was written" },
+	{ 0 },
+};
+
+static const struct option stop_options[] = {
+	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds" },
+	{ "owner", 0, "OWNER",    OPT_TEXT,    "owner" },
+	{ 0 },
+};
+
+static const struct option owner_options[] = {
+	{ "owner", 0, "OWNER", OPT_TEXT, "owner" },
+	{ 0 },
+};
+
+static const struct option events_options[] = {
+	{ "since",   0, "NUMBER",  OPT_COUNT, "since" },
+	{ "owner",   0, "OWNER",   OPT_TEXT,  "owner" },
+	{ "session", 0, "SESSION", OPT_TEXT,  "session" },
+	{ "kind",    0, "KIND",    OPT_LIST,  "kinds" },
+	{ 0 },
+};
+
+static const struct option health_options[] = {
+	{ "wait", 0, "DURATION", OPT_SECONDS, NULL, "try for so long to reach a carrel that is being started" },
+	{ 0 },
+};
+
+static const struct option check_options[] = {
+	{ "config", 0, "DIR", OPT_TEXT, NULL, "the configuration to check where no carreld answers; else " CARREL_CONFIG_DIR },
+	{ 0 },
+};
+
+#define STORE_OPTIONS \
+	{ "config", 0, "DIR", OPT_TEXT, NULL, "where carrel.json names the state directory; else " CARREL_CONFIG_DIR }, \
+	{ "state-dir", 0, "DIR", OPT_TEXT, NULL, "the state directory itself; else \"state_dir\" of carrel.json, else " DEFAULT_STATE_DIR }
+
+static const struct option store_options[] = {
+	STORE_OPTIONS,
+	{ 0 },
+};
+
+static const struct option build_options[] = {
+	{ "package", 'p', "PACKAGE", OPT_LIST, NULL, "one more Debian package (browser, browser-small); may be repeated" },
+	{ "force", 0, NULL, OPT_SWITCH, NULL, "build although the image is current" },
+	STORE_OPTIONS,
+	{ 0 },
+};
+
+const struct verb verb_table[] = {
+	{ "create", "TEMPLATE [-- COMMAND...]", "make a session", "session.create", run_create, 1, 1, true, create_options,
+	  "A DURATION is a number of seconds, or 90s, 30m, 12h, 7d, or never. Limits with K, M, G or T are powers of 1024.\n"
+	  "A secret without a value is taken from the environment, so that no command line shows it. What stands behind --\n"
+	  "is the command to run, in place of the template's. `carrel help session.create` lists the limits." },
+	{ "list", "", "show the sessions that you may see", "session.list", run_list, 0, 0, false, list_options, NULL },
+	{ "show", "[SESSION]", "show everything about a session", "session.get", run_show, 0, 1, false, owner_options, NULL },
+	{ "wait", "SESSION", "wait until a session is ready, or has ended", "session.wait", run_wait, 1, 1, false,
+	  wait_options, "Exits with 124 when it did not happen in time." },
+	{ "logs", "SESSION", "print what a session's workload wrote", "session.logs", run_logs, 1, 1, false, logs_options, NULL },
+	{ "stats", "[SESSION...]", "show what sessions use", "session.stats", run_stats, 0, MAX_WORDS, false, NULL,
+	  "Without operands: all sessions that you may see and that have not ended." },
+	{ "pause", "SESSION...", "freeze sessions", "session.pause", run_each, 1, MAX_WORDS, false, NULL, NULL },
+	{ "resume", "SESSION...", "thaw sessions", "session.resume", run_each, 1, MAX_WORDS, false, NULL, NULL },
+	{ "stop", "[SESSION...]", "end sessions", "session.stop", run_each, 0, MAX_WORDS, false, stop_options, NULL },
+	{ "remove", "[SESSION...]", "end sessions and forget them", "session.remove", run_each, 0, MAX_WORDS, false,
+	  owner_options, NULL },
+	{ "events", "", "print events as they happen", "events.subscribe", run_events, 0, 0, false, events_options,
+	  "Every event has a number: give the last one seen as --since to miss nothing." },
+	{ "template list", "", "show what sessions can be made", "template.list", run_template_list, 0, 0, false, NULL, NULL },
+	{ "template show", "TEMPLATE", "show everything about a template", "template.get", run_template_show, 1, 1, false,
+	  NULL, NULL },
+	{ "image list", "", "show the images of this host", NULL, run_image_list, 0, 0, false, store_options, NULL },
+	{ "image build", "IMAGE", "make or renew an image", NULL, run_image_build, 1, 1, false, build_options,
+	  "  browser        Chromium from Debian packages, built by mmdebstrap from the sources that this host's apt uses\n"
+	  "  browser-small  the same with chromium-headless-shell\n"
+	  "  minimal        this host's busybox and nothing else\n"
+	  "  host           a skeleton over this host's own /usr, which the template shows read-only\n"
+	  "\n"
+	  "Needs root. An image that is current is left as it is. A new one takes the place of the old in one step; sessions\n"
+	  "that run keep the old one until they end." },
+	{ "image remove", "IMAGE", "remove an image that no session uses", NULL, run_image_remove, 1, 1, false, store_options,
+	  NULL },
+	{ "check", "", "say what carrel needs of this host and whether it is there", "system.check", run_check, 0, 0, false,
+	  check_options, "Where no carreld answers, the check is made by `carreld --check` itself, for which root is needed.\n"
+	  "Exits with 1 when something is missing without which carreld does not start." },
+	{ "health", "", "say whether carrel is well", "system.health", run_health, 0, 0, false, health_options, NULL },
+	{ "info", "", "describe the host and its carrel", "system.info", run_info, 0, 0, false, NULL, NULL },
+	{ "rpc", "METHOD [JSON]", "call any method and print its result", NULL, run_rpc, 1, 2, false, NULL,
+	  "JSON is the method's parameters; - reads them from standard input. `carrel help METHOD` describes one." },
+	{ "complete", "N WORD...", "what may stand as word N of a command line, for the shell's completion", NULL,
+	  run_complete, 1, MAX_WORDS, true, NULL, NULL },
+	{ "version", "", "print the versions of this program and of the carrel that runs", NULL, run_version, 0, 0, false,
+	  NULL, NULL },
+	{ "help", "[VERB | METHOD]", "say how carrel, a command or a method of the API is used", NULL, run_help, 0, 2, false,
+	  NULL, NULL },
+	{ 0 },
+};
+/* clang-format on */
