@@ -138,9 +138,9 @@ static const struct member daemon_members[] = {
 	  .help = "and with this group, to which the API socket belongs" },
 	{ "state_dir", &type_path, FIELD(struct config, state_dir), .fallback = "\"/var/lib/carrel\"", .max = 200,
 	  .help = "images, registry, volumes" },
-	/* "/sessions/" + 63 + "/init.sock" and a NUL must fit sun_path's 108 bytes. */
-	{ "run_dir", &type_path, FIELD(struct config, run_dir), .fallback = "\"/run/carrel\"", .max = 24,
-	  .help = "sockets, ledger, directories of running sessions; short, for socket paths end at 107 bytes" },
+	/* carreld reaches what is there by descriptor; clients need paths, and sun_path has room for 107 bytes. */
+	{ "run_dir", &type_path, FIELD(struct config, run_dir), .fallback = "\"/run/carrel\"", .max = 48,
+	  .help = "sockets, ledger, directories of running sessions; short, because paths of sockets are" },
 	{ "cgroup", &type_cgroup_path, FIELD(struct config, cgroup), .fallback = "\"carrel\"", .max = 200,
 	  .help = "where sessions live, below the root of the cgroup v2 tree" },
 	{ "missing_controllers", &type_enum, FIELD(struct config, missing_controllers), .fallback = "\"refuse\"", .words = "refuse|warn", .min = MISSING_REFUSE,

@@ -89,7 +89,7 @@ static const struct bad bad_daemons[] = {
 	{ "{\"state_dir\": \"/a/../b\"}", "x.json:1: state_dir: \"/a/../b\" has an empty, \".\" or \"..\" component" },
 	{ "{\"state_dir\": \"/a//b\"}", "x.json:1: state_dir: \"/a//b\" has an empty, \".\" or \"..\" component" },
 	{ "{\"state_dir\": \"/a/\"}", "x.json:1: state_dir: \"/a/\" has an empty, \".\" or \"..\" component" },
-	{ "{\"run_dir\": \"/run/a-name-that-is-too-long\"}", "x.json:1: run_dir: is longer than 24 bytes" },
+	{ "{\"run_dir\": \"/run/a-name-that-would-leave-no-room-for-one-of-a-session\"}", "x.json:1: run_dir: is longer than 48 bytes" },
 	{ "{\"cgroup\": \"/a\"}", "x.json:1: cgroup: \"/a\" is no relative path of cgroup names" },
 	{ "{\"cgroup\": \"a/../b\"}", "x.json:1: cgroup: \"a/../b\" is no relative path of cgroup names" },
 	{ "{\"cgroup\": \"a/\"}", "x.json:1: cgroup: \"a/\" is no relative path of cgroup names" },
