@@ -7,7 +7,7 @@
 #include <fcntl.h>
 
 #include "cli/image.h"
-#include "cli/spawn.h"
+#include "cli/program.h"
 #include "cli/tree.h"
 
 enum { MAX_SOURCES = 16, MAX_PACKAGES = 64, MAX_ARGUMENTS = 64, KEYED_FORMAT = 1 };
@@ -109,7 +109,7 @@ static int find_sources(struct sources *sources, struct failure *why)
 	if (r < 0)
 		return build_failed(why, r, "find this host's release in", "os-release");
 	sources->has_keyring = access(KEYRING, R_OK) == 0;
-	r = spawn_lines(argv, take_source, sources, why);
+	r = program_run(argv, take_source, sources, why);
 	if (r < 0)
 		return r;
 	if (sources->n == 0) {
@@ -182,7 +182,7 @@ static json_t *candidate_packages(const json_t *packages, struct failure *why)
 		argv[n++] = "policy";
 		json_object_foreach ((json_t *)packages, name, version)
 			argv[n++] = name;
-		if (spawn_lines(argv, take_candidate, &candidates, why) == 0)
+		if (program_run(argv, take_candidate, &candidates, why) == 0)
 			return candidates.versions;
 	}
 	json_decref(candidates.versions);
@@ -326,7 +326,7 @@ static int run_mmdebstrap(
 		argv[n++] = sources->lines[i];
 	argv[n] = NULL;
 	_Static_assert(8 + ARRAY_SIZE(dpkg_options) + MAX_SOURCES < MAX_ARGUMENTS, "room for all arguments");
-	return spawn_lines(argv, take_phase, build, why);
+	return program_run(argv, take_phase, build, why);
 }
 
 /* Adds TEXT at the end of a file of the tree that is already there. */

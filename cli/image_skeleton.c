@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "cli/image.h"
-#include "cli/spawn.h"
+#include "cli/program.h"
 #include "cli/tree.h"
 
 /* clang-format off */
@@ -240,7 +240,7 @@ static int install_busybox(const struct build *build, const char *path, struct f
 	struct applets applets = { .bin_fd = bin };
 	if (bin < 0)
 		return build_failed(why, -errno, "open", "usr/bin");
-	r = spawn_lines(list, link_applet, &applets, why);
+	r = program_run(list, link_applet, &applets, why);
 	if (r < 0)
 		return r;
 	return applets.error < 0 ? build_failed(why, applets.error, "link", "busybox's applets") : 0;

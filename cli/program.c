@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/spawn.h"
+#include "cli/program.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -8,13 +8,13 @@
 
 /* The last lines of a program's output, oldest first when it is full at START. */
 struct tail {
-	char *lines[SPAWN_TAIL_LINES];
+	char *lines[PROGRAM_TAIL_LINES];
 	size_t next;
 };
 
 static void tail_add(struct tail *tail, const char *line)
 {
-	char **slot = &tail->lines[tail->next++ % SPAWN_TAIL_LINES];
+	char **slot = &tail->lines[tail->next++ % PROGRAM_TAIL_LINES];
 
 	free(*slot);
 	*slot = strdup(line);
@@ -22,7 +22,7 @@ static void tail_add(struct tail *tail, const char *line)
 
 static void tail_free(struct tail *tail)
 {
-	for (size_t i = 0; i < SPAWN_TAIL_LINES; i++)
+	for (size_t i = 0; i < PROGRAM_TAIL_LINES; i++)
 		free(tail->lines[i]);
 }
 
@@ -35,8 +35,8 @@ static char *tail_text(const struct tail *tail)
 
 	if (!out)
 		return NULL;
-	for (size_t i = 0; i < SPAWN_TAIL_LINES; i++) {
-		const char *line = tail->lines[(tail->next + i) % SPAWN_TAIL_LINES];
+	for (size_t i = 0; i < PROGRAM_TAIL_LINES; i++) {
+		const char *line = tail->lines[(tail->next + i) % PROGRAM_TAIL_LINES];
 		if (line)
 			fprintf(out, "%s\n", line);
 	}
@@ -90,7 +90,7 @@ static int start(const char *const argv[], int out_fd, pid_t *ret_pid)
 /* Reads FD to its end. */
 static void read_lines(int fd, struct tail *tail, void (*line)(void *context, char *text), void *context)
 {
-	char text[SPAWN_MAX_LINE];
+	char text[PROGRAM_MAX_LINE];
 	FILE *in = fdopen(fd, "r");
 
 	if (!in) {
@@ -140,7 +140,7 @@ static void restore_signals(const struct ignored *saved)
 	sigaction(SIGQUIT, &saved->quit, NULL);
 }
 
-int spawn_lines(const char *const argv[], void (*line)(void *context, char *text), void *context, struct failure *why)
+int program_run(const char *const argv[], void (*line)(void *context, char *text), void *context, struct failure *why)
 {
 	_cleanup_(tail_free) struct tail tail = { 0 };
 	struct ignored saved;
