@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/probe.h"
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "control/command.h"
+
+/* What one attempt may take, so that a server that accepts and hangs while it starts is asked again. */
+#define ATTEMPT_NS (5 * NS_PER_SEC)
+
+/*
+ * Closes a socket that somebody in the session may hold, too. With SO_LINGER set there, close() would wait for a peer
+ * that need never answer; a connection that is dissolved first has nothing to wait for.
+ */
+static void drop_socket(int fd)
+{
+	const struct linger off = { 0 };
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+	connect(fd, &nobody, sizeof(nobody));
+	close_fd(fd);
+}
+
+/* Releases everything that belongs to the attempt under way. */
+static void end_attempt(struct probe *probe)
+{
+	loop_disarm(probe->loop, &probe->limit);
+	requests_forget(&probe->link->requests, probe);
+	init_link_forget_exec(probe->link, &probe->exec);
+	loop_remove(probe->loop, &probe->io);
+	drop_socket(steal_fd(&probe->io.fd));
+}
+
+void probe_cancel(struct probe *probe)
+{
+	if (!probe->running)
+		return;
+	end_attempt(probe);
+	loop_disarm(probe->loop, &probe->next);
+	loop_disarm(probe->loop, &probe->deadline);
+	probe->running = false;
+}
+
+static void finish(struct probe *probe, int error)
+{
+	probe_cancel(probe);
+	probe->on_done(probe, error);
+}
+
+static void attempt_failed(struct probe *probe, const char *format, ...) _printf_(2, 3);
+
+static void attempt_failed(struct probe *probe, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(probe->last_error, sizeof(probe->last_error), format, ap);
+	va_end(ap);
+	end_attempt(probe);
+	if (loop_arm(probe->loop, &probe->next, boottime_ns() + probe->template->readiness.interval_ns) < 0)
+		finish(probe, -ETIMEDOUT);
+}
+
+static bool is_tcp(int fd)
+{
+	int domain = 0, type = 0, protocol = 0;
+	socklen_t n = sizeof(int);
+
+	/* Anything but a socket fails with ENOTSOCK: descriptors on which even MSG_DONTWAIT could wait stay out. */
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &n) < 0)
+		return false;
+	return (domain == AF_INET || domain == AF_INET6) && type == SOCK_STREAM && protocol == IPPROTO_TCP;
+}
+
+/* The file status flags are shared with the session: MSG_DONTWAIT does not depend on them, O_NONBLOCK would. */
+static void on_answer_bytes(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct probe *probe = container_of(io, struct probe, io);
+	char bytes[4096];
+
+	ssize_t n = RETRY_EINTR(recv(io->fd, bytes, sizeof(bytes), MSG_DONTWAIT));
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n < 0) {
+		attempt_failed(probe, "http: %s", strerror(errno));
+		return;
+	}
+	int status = http_answer_feed(&probe->answer, bytes, (size_t)n);
+	if (status == 0)
+		return;
+	if (status >= 200 && status <= 399)
+		finish(probe, 0);
+	else if (status > 0)
+		attempt_failed(probe, "http: status %d", status);
+	else
+		attempt_failed(probe, "http: %s", status == -EMSGSIZE ? "header too long" : "no HTTP answer");
+}
+
+static void ask_http(struct probe *probe, int fd)
+{
+	const struct config_probe *config = &probe->template->readiness;
+	_free_ char *request = NULL;
+
+	probe->io = (struct loop_io){ .fd = fd, .fn = on_answer_bytes };
+	int n = asprintf(&request,
+		"GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: carrel\r\nConnection: close\r\n\r\n",
+		config->path ? config->path : "/", config->port);
+	if (n < 0) {
+		request = NULL;
+		attempt_failed(probe, "http: out of memory");
+		return;
+	}
+	/* It fits a fresh connection's buffer; a session that made the buffer smaller only harms itself. */
+	ssize_t sent = RETRY_EINTR(send(fd, request, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL));
+	if (sent != n) {
+		attempt_failed(probe, "http: %s", sent < 0 ? strerror(errno) : "request not taken");
+		return;
+	}
+	http_answer_init(&probe->answer);
+	int r = loop_watch(probe->loop, &probe->io, EPOLLIN);
+	if (r < 0)
+		attempt_failed(probe, "http: %s", strerror(-r));
+}
+
+static void on_connected(void *owner, struct msg *answer)
+{
+	struct probe *probe = owner;
+
+	/* The link ended: the session is told so and cancels this probe. */
+	if (!answer)
+		return;
+	const struct init_done *done = (const void *)answer->bytes;
+	if (done->err.num < 0) {
+		attempt_failed(
+			probe, "connect to port %u: %s", probe->template->readiness.port, strerror(-done->err.num));
+		return;
+	}
+	_close_ int fd = answer->n_fds == 1 ? steal_fd(&answer->fds[0]) : -1;
+	if (!is_tcp(fd)) {
+		attempt_failed(probe, "connect: init sent no TCP socket");
+		return;
+	}
+	if (probe->template->readiness.kind == PROBE_HTTP) {
+		ask_http(probe, steal_fd(&fd));
+		return;
+	}
+	drop_socket(steal_fd(&fd));
+	finish(probe, 0);
+}
+
+static int attempt_connect(struct probe *probe)
+{
+	struct init_connect request = { .port = probe->template->readiness.port, .family = FAMILY_ANY };
+
+	msg_init(&request.header, INIT_CONNECT, 0, sizeof(request));
+	return init_link_send(probe->link, &request.header, NULL, 0, on_connected, probe);
+}
+
+static void on_exec_started(struct init_exec *exec, const struct err *err, int pid _unused_)
+{
+	struct probe *probe = container_of(exec, struct probe, exec);
+
+	if (err && err->num < 0)
+		attempt_failed(probe, "exec: %s: %s", err->step, strerror(-err->num));
+}
+
+static void on_exec_exited(struct init_exec *exec, int exit_code, int signal)
+{
+	struct probe *probe = container_of(exec, struct probe, exec);
+
+	if (exit_code == 0)
+		finish(probe, 0);
+	else if (exit_code > 0)
+		attempt_failed(probe, "exec: exit code %d", exit_code);
+	else if (signal > 0)
+		attempt_failed(probe, "exec: signal %d", signal);
+}
+
+static int attempt_exec(struct probe *probe)
+{
+	struct err err;
+	_close_ int spec = command_probe(probe->template, &err);
+
+	if (spec < 0)
+		return spec;
+	const int fds[4] = { spec, probe->null_fd, probe->null_fd, probe->null_fd };
+	probe->exec.on_started = on_exec_started;
+	probe->exec.on_exited = on_exec_exited;
+	return init_link_exec(probe->link, &probe->exec, fds);
+}
+
+static void attempt(struct probe *probe)
+{
+	int r = loop_arm(probe->loop, &probe->limit, boottime_ns() + ATTEMPT_NS);
+
+	if (r == 0)
+		r = probe->template->readiness.kind == PROBE_EXEC ? attempt_exec(probe) : attempt_connect(probe);
+	if (r < 0)
+		attempt_failed(probe, "%s", strerror(-r));
+}
+
+static void on_next(struct loop_timer *timer)
+{
+	attempt(container_of(timer, struct probe, next));
+}
+
+static void on_limit(struct loop_timer *timer)
+{
+	struct probe *probe = container_of(timer, struct probe, limit);
+
+	if (probe->template->readiness.kind == PROBE_EXEC)
+		init_link_signal(probe->link, &probe->exec, SIGKILL);
+	attempt_failed(probe, "no answer within %u s", (unsigned)(ATTEMPT_NS / NS_PER_SEC));
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+	struct probe *probe = container_of(timer, struct probe, deadline);
+
+	if (!probe->last_error[0])
+		snprintf(probe->last_error, sizeof(probe->last_error), "no answer");
+	finish(probe, -ETIMEDOUT);
+}
+
+int probe_start(struct probe *probe, struct loop *loop, uint64_t deadline_ns)
+{
+	probe->loop = loop;
+	probe->next.fn = on_next;
+	probe->limit.fn = on_limit;
+	probe->deadline.fn = on_deadline;
+	probe->io.fd = -1;
+	probe->last_error[0] = '\0';
+	int r = loop_arm(loop, &probe->deadline, deadline_ns);
+	if (r < 0)
+		return r;
+	probe->running = true;
+	attempt(probe);
+	return 0;
+}

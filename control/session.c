@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/session.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "control/lifecycle.h"
+
+/* Activity is saved when what the registry has is older than this: a crash moves an idle deadline by no more. */
+#define ACTIVITY_SAVE_NS (5 * NS_PER_SEC)
+
+#define TO(state) (1U << (state))
+
+/* clang-format off */
+static const struct {
+	unsigned to;		/* the states that may follow */
+	const char *event;
+} states[SESSION_STATE_COUNT] = {
+	[SESSION_CREATING] = { TO(SESSION_STARTING) | TO(SESSION_STOPPING) | TO(SESSION_ENDED), "session.created" },
+	[SESSION_STARTING] = { TO(SESSION_READY) | TO(SESSION_STOPPING) | TO(SESSION_ENDED),    "session.starting" },
+	[SESSION_READY]    = { TO(SESSION_PAUSED) | TO(SESSION_STOPPING) | TO(SESSION_ENDED),   "session.ready" },
+	[SESSION_PAUSED]   = { TO(SESSION_READY) | TO(SESSION_STOPPING) | TO(SESSION_ENDED),    "session.paused" },
+	[SESSION_STOPPING] = { TO(SESSION_ENDED),                                               "session.stopping" },
+	[SESSION_ENDED]    = { 0,                                                               "session.ended" },
+};
+/* clang-format on */
+
+/* ---- accounts ---- */
+
+static struct account *account_get(struct index *index, const char *name)
+{
+	struct index_node *node = index_find(index, name);
+
+	if (node)
+		return container_of(node, struct account, node);
+	struct account *account = calloc(1, sizeof(*account));
+	char *copy = strdup(name);
+	if (!account || !copy) {
+		free(account);
+		free(copy);
+		return NULL;
+	}
+	account->name = copy;
+	list_init(&account->sessions);
+	index_add(index, &account->node, account->name);
+	return account;
+}
+
+static void account_put(struct index *index, struct account *account)
+{
+	if (!account || account->n_sessions > 0)
+		return;
+	index_remove(index, &account->node);
+	free(account->name);
+	free(account);
+}
+
+static void join_accounts(struct session *session)
+{
+	size_t live = session_is_live(session);
+
+	session->owner->n_sessions++;
+	session->user->n_sessions++;
+	session->owner->n_live += live;
+	session->user->n_live += live;
+	list_append(&session->owner->sessions, &session->of_owner);
+}
+
+static void leave_accounts(struct session *session)
+{
+	struct lifecycle *lifecycle = session->lifecycle;
+	size_t live = session_is_live(session);
+
+	list_remove(&session->of_owner);
+	session->owner->n_sessions--;
+	session->user->n_sessions--;
+	session->owner->n_live -= live;
+	session->user->n_live -= live;
+	account_put(&lifecycle->owners, session->owner);
+	account_put(&lifecycle->users, session->user);
+	session->owner = session->user = NULL;
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t idle_boot_ns(const struct session *session)
+{
+	const struct record *record = &session->record;
+	uint64_t at;
+
+	if (record->idle_ns == NEVER || __builtin_add_overflow(record->last_activity_boot_ns, record->idle_ns, &at))
+		return NEVER;
+	return at;
+}
+
+void session_arm_deadline(struct session *session)
+{
+	struct loop *loop = lifecycle_loop(session->lifecycle);
+	uint64_t idle = idle_boot_ns(session), expires = session->record.expires_boot_ns;
+	uint64_t at = idle < expires ? idle : expires;
+
+	if (at == NEVER || session->record.state >= SESSION_STOPPING)
+		loop_disarm(loop, &session->deadline);
+	/* A timer that is early looks again; so activity, which only moves it on, need not touch it. */
+	else if (!session->deadline.place || session->deadline.at_ns > at)
+		loop_arm(loop, &session->deadline, at);
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+	struct session *session = container_of(timer, struct session, deadline);
+	uint64_t now = boottime_ns();
+
+	if (session->record.state >= SESSION_STOPPING)
+		return;
+	if (now >= session->record.expires_boot_ns)
+		session_stop(session, END_EXPIRED, session_grace_ns(session));
+	else if (now >= idle_boot_ns(session))
+		session_stop(session, END_IDLE, session_grace_ns(session));
+	else
+		session_arm_deadline(session);
+}
+
+void session_touch(struct session *session)
+{
+	struct record *record = &session->record;
+
+	record->last_activity_boot_ns = boottime_ns();
+	record->last_activity_at_ns = realtime_ns();
+	if (record->last_activity_boot_ns - session->saved_activity_ns < ACTIVITY_SAVE_NS)
+		return;
+	session->saved_activity_ns = record->last_activity_boot_ns;
+	session_changed(session);
+}
+
+/* ---- the object ---- */
+
+struct session *session_new(struct lifecycle *lifecycle, struct record *record)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	char uid[16];
+
+	if (!session)
+		return NULL;
+	snprintf(uid, sizeof(uid), "%u", record->uid);
+	session->owner = account_get(&lifecycle->owners, record->owner);
+	session->user = account_get(&lifecycle->users, uid);
+	if (!session->owner || !session->user) {
+		account_put(&lifecycle->owners, session->owner);
+		account_put(&lifecycle->users, session->user);
+		free(session);
+		return NULL;
+	}
+	session->lifecycle = lifecycle;
+	session->record = *record;
+	session->template = config_template(lifecycle_config(lifecycle), record->template);
+	session->spec_fd = session->cgroup_fd = session->output_fd = -1;
+	session->deadline.fn = on_deadline;
+	session->saved_activity_ns = record->last_activity_boot_ns == NEVER ? 0 : record->last_activity_boot_ns;
+	list_init(&session->of_all);
+	list_init(&session->of_owner);
+	list_init(&session->of_ended);
+	list_init(&session->of_output);
+	list_init(&session->of_dirty);
+	list_init(&session->of_launch);
+	list_init(&session->waiters);
+	list_init(&session->followers);
+	list_append(&lifecycle->all, &session->of_all);
+	index_add(&lifecycle->by_id, &session->by_id, session->record.id);
+	if (session->record.key)
+		index_add(&lifecycle->by_key, &session->by_key, session->record.key);
+	join_accounts(session);
+	lifecycle->n_by_state[session->record.state]++;
+	return session;
+}
+
+/* Everything that only a session that runs has. */
+static void release_runtime(struct session *session)
+{
+	struct loop *loop = lifecycle_loop(session->lifecycle);
+
+	probe_cancel(&session->probe);
+	init_link_close(&session->init);
+	if (session->change)
+		call_fail(steal_ptr(&session->change), E_INVALID_STATE, false,
+			&(struct error_details){ .session = session->record.id }, "session %s has ended",
+			session->record.id);
+	loop_disarm(loop, &session->watch_again);
+	loop_disarm(loop, &session->deadline);
+	loop_disarm(loop, &session->stop_timer);
+	free(session->create);
+	session->create = NULL;
+	close_fdp(&session->spec_fd);
+	close_fdp(&session->cgroup_fd);
+	list_remove(&session->of_launch);
+}
+
+static void unlink_session(struct session *session)
+{
+	struct lifecycle *lifecycle = session->lifecycle;
+
+	session->forgotten = true;
+	index_remove(&lifecycle->by_id, &session->by_id);
+	index_remove(&lifecycle->by_key, &session->by_key);
+	list_remove(&session->of_all);
+	list_remove(&session->of_ended);
+	list_remove(&session->of_output);
+	lifecycle->n_by_state[session->record.state]--;
+	leave_accounts(session);
+}
+
+void session_forget(struct session *session)
+{
+	release_runtime(session);
+	super_link_forget(&session->lifecycle->super, session);
+	close_fdp(&session->output_fd);
+	unlink_session(session);
+	session_changed(session);
+}
+
+void session_free(struct session *session)
+{
+	release_runtime(session);
+	super_link_forget(&session->lifecycle->super, session);
+	if (!session->forgotten)
+		unlink_session(session);
+	list_remove(&session->of_dirty);
+	close_fdp(&session->output_fd);
+	record_clear(&session->record);
+	free(session);
+}
+
+struct session *session_find(const struct lifecycle *lifecycle, const char *id)
+{
+	struct index_node *node = index_find(&lifecycle->by_id, id);
+
+	return node ? container_of(node, struct session, by_id) : NULL;
+}
+
+void session_changed(struct session *session)
+{
+	if (!session->dirty) {
+		session->dirty = true;
+		list_append(&session->lifecycle->dirty, &session->of_dirty);
+	}
+	lifecycle_flush_soon(session->lifecycle);
+}
+
+void session_emit(struct session *session, const char *kind, json_t *data)
+{
+	if (!data)
+		data = json_object();
+	json_object_set_new(data, "template", json_string(session->record.template));
+	events_emit(&session->lifecycle->events, kind, session->record.id, session->record.owner, data);
+}
+
+/* ---- states ---- */
+
+static void became_ready(struct session *session)
+{
+	struct record *record = &session->record;
+
+	if (record->ready_at_ns != NEVER)
+		return;
+	record->ready_at_ns = realtime_ns();
+	if (!record->timeline)
+		record->timeline = json_array();
+	json_array_append_new(
+		record->timeline, json_pack("{s:s, s:f}", "step", "ready", "ms",
+					  (double)(boottime_ns() - session->started_ns) / (double)NS_PER_MS));
+	session_touch(session);
+}
+
+/* What the event of a state says besides the session. */
+static json_t *event_data(const struct session *session)
+{
+	const struct record *record = &session->record;
+
+	switch (record->state) {
+	case SESSION_STOPPING:
+		return record->end.reason == END_NONE
+			       ? NULL
+			       : json_pack("{s:s}", "reason", end_reason_name(record->end.reason));
+	case SESSION_ENDED:
+		return session_end_json(&record->end);
+	default:
+		return NULL;
+	}
+}
+
+static void ended(struct session *session)
+{
+	session->owner->n_live--;
+	session->user->n_live--;
+	session->record.end.at_ns = realtime_ns();
+	if (session->record.end.reason == END_OOM)
+		session_emit(session, "session.oom", NULL);
+	release_runtime(session);
+	session_end_followers(session);
+}
+
+void session_enter(struct session *session, enum session_state state)
+{
+	enum session_state from = session->record.state;
+	struct lifecycle *lifecycle = session->lifecycle;
+
+	assert(states[from].to & TO(state));
+	lifecycle->n_by_state[from]--;
+	lifecycle->n_by_state[state]++;
+	session->record.state = state;
+	if (state == SESSION_READY)
+		became_ready(session);
+	else if (state == SESSION_ENDED)
+		ended(session);
+	session_arm_deadline(session);
+	session_emit(session,
+		from == SESSION_PAUSED && state == SESSION_READY ? "session.resumed" : states[state].event,
+		event_data(session));
+	session_changed(session);
+	session_serve_waiters(session);
+	/* Whoever waited for its end has been told; the record stays, or goes for good. */
+	if (state == SESSION_ENDED && session->discard)
+		session_forget(session);
+	else if (state == SESSION_ENDED)
+		lifecycle_keep_ended(lifecycle, session);
+}

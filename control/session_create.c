@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.create: from parameters that fit the methods table to a session that the supervisor is asked to make. All
+ * that can be refused is refused before anything exists.
+ */
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "control/command.h"
+#include "control/lifecycle.h"
+#include "control/session_methods.h"
+#include "control/visibility.h"
+
+enum { BUSY_RETRY_MS = 1000 };
+
+/* A request as it is understood. Strings are borrowed from the parameters. */
+struct create {
+	struct lifecycle *lifecycle;
+	struct call *call;
+	const json_t *params;
+	const struct caller *caller;
+	const struct template *template;
+	const char *owner, *egress;
+	char id[NAME_SIZE];
+	struct limits limits;
+	uint8_t fingerprint[SHA256_SIZE];
+	char *key; /* "uid:idempotency_key"; NULL: none was given */
+	enum wait_for wait_for;
+};
+
+static const char *param_string(const struct create *create, const char *name)
+{
+	return json_string_value(json_object_get(create->params, name));
+}
+
+/* ---- the same request again ---- */
+
+/*
+ * A digest of the parameters, but for the values of secrets, of which not even that is kept: the same key with the
+ * same request and another secret is the same request.
+ */
+static int take_fingerprint(struct create *create)
+{
+	json_t *copy = json_copy((json_t *)(uintptr_t)create->params), *names = json_array();
+	const json_t *secrets = json_object_get(copy, "secrets");
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)(uintptr_t)secrets, name, value)
+		json_array_append_new(names, json_string(name));
+	json_object_set_new(copy, "secrets", names);
+	_free_ char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
+	json_decref(copy);
+	if (!text)
+		return -ENOMEM;
+	sha256(text, strlen(text), create->fingerprint);
+	return 0;
+}
+
+static int read_key(struct create *create)
+{
+	const char *key = param_string(create, "idempotency_key");
+
+	if (!key)
+		return 0;
+	if (asprintf(&create->key, "%u:%s", create->caller->uid, key) < 0) {
+		create->key = NULL;
+		return -ENOMEM;
+	}
+	return take_fingerprint(create);
+}
+
+/* Answers with the session that the same key made before. True when there is one. */
+static bool answer_again(struct create *create)
+{
+	struct index_node *node = create->key ? index_find(&create->lifecycle->by_key, create->key) : NULL;
+
+	if (!node)
+		return false;
+	struct session *session = container_of(node, struct session, by_key);
+	if (memcmp(session->record.fingerprint, create->fingerprint, SHA256_SIZE) != 0) {
+		struct error_details details = { .path = "idempotency_key" };
+		call_fail(create->call, E_CONFLICT, false, &details,
+			"idempotency_key: was used before, with other parameters");
+		return true;
+	}
+	/* One that has ended is what that request came to. */
+	if (session_is_live(session))
+		session_wait(session, create->call, create->wait_for, NEVER, session->record.ready_at_ns == NEVER);
+	else
+		call_reply(create->call, session_json(session));
+	return true;
+}
+
+/* ---- what may be refused; each answers the call and returns a negative errno ---- */
+
+static int check_template(struct create *create)
+{
+	const char *name = param_string(create, "template");
+
+	create->template = config_template(lifecycle_config(create->lifecycle), name);
+	if (create->template)
+		return 0;
+	call_fail(create->call, E_NOT_FOUND, false, &(struct error_details){ .path = "template" },
+		"template: there is no template %s", name);
+	return -ENOENT;
+}
+
+static int check_owner(struct create *create)
+{
+	const char *owner = param_string(create, "owner"), *prefix = create->caller->owner_prefix;
+
+	create->owner = owner ? owner : caller_sees_host(create->caller) || !prefix ? "" : prefix;
+	if (caller_sees_owner(create->caller, create->owner))
+		return 0;
+	call_fail(create->call, E_DENIED, false, &(struct error_details){ .path = "owner" },
+		"owner: must start with %s", prefix);
+	return -EPERM;
+}
+
+/* "sess-" and 60 random bits. */
+static int make_id(char id[static NAME_SIZE])
+{
+	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+	uint8_t random[12];
+
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return -EIO;
+	memcpy(id, "sess-", 5);
+	for (size_t i = 0; i < sizeof(random); i++)
+		id[5 + i] = digits[random[i] & 31];
+	id[5 + sizeof(random)] = '\0';
+	return 0;
+}
+
+static int choose_id(struct create *create)
+{
+	const char *id = param_string(create, "id");
+	int r = id ? copy_string(create->id, sizeof(create->id), id) : make_id(create->id);
+
+	if (r < 0) {
+		call_fail(create->call, E_FAILED, false, &(struct error_details){ .path = "id", .err_no = -r },
+			"id: none could be made: %s", strerror(-r));
+		return r;
+	}
+	const struct session *session = session_find(create->lifecycle, create->id);
+	if (!session)
+		return 0;
+	call_fail(create->call, E_ALREADY_EXISTS, false,
+		&(struct error_details){ .path = "id", .session = create->id }, "id: there is a session %s%s",
+		create->id, session_is_live(session) ? "" : ", which has ended; session.remove forgets it");
+	return -EEXIST;
+}
+
+static size_t live_of(const struct index *accounts, const char *name)
+{
+	const struct index_node *node = index_find(accounts, name);
+
+	return node ? container_of(node, struct account, node)->n_live : 0;
+}
+
+static int check_room(struct create *create)
+{
+	const struct config *config = lifecycle_config(create->lifecycle);
+	char uid[16];
+
+	snprintf(uid, sizeof(uid), "%u", create->caller->uid);
+	if (lifecycle_n_live(create->lifecycle) >= config->max_sessions) {
+		call_fail(create->call, E_BUSY, true, &(struct error_details){ .retry_after_ms = BUSY_RETRY_MS },
+			"this host has %u sessions, and takes no more (max_sessions)", config->max_sessions);
+		return -EUSERS;
+	}
+	if (config->max_sessions_per_uid > 0 &&
+		live_of(&create->lifecycle->users, uid) >= config->max_sessions_per_uid) {
+		call_fail(create->call, E_LIMIT, false, NULL,
+			"user %s has %u sessions, and may have no more (client_limits.max_sessions_per_uid)", uid,
+			config->max_sessions_per_uid);
+		return -EUSERS;
+	}
+	if (config->max_sessions_per_owner > 0 &&
+		live_of(&create->lifecycle->owners, create->owner) >= config->max_sessions_per_owner) {
+		call_fail(create->call, E_LIMIT, false, &(struct error_details){ .path = "owner" },
+			"owner: %.64s has %u sessions, and may have no more (client_limits.max_sessions_per_owner)",
+			create->owner, config->max_sessions_per_owner);
+		return -EUSERS;
+	}
+	return 0;
+}
+
+static void read_limits(const json_t *object, struct limits *ret)
+{
+	limits_clear(ret);
+	for (enum limit i = 0; i < LIMIT_COUNT; i++) {
+		const json_t *value = json_object_get(object, limit_table[i].name);
+		if (!value)
+			continue;
+		double number = json_number_value(value) * (limit_table[i].fractional ? 1000 : 1);
+		/* A number that no limit can be becomes one that is out of range. */
+		if (json_is_integer(value) && !limit_table[i].fractional)
+			ret->value[i] =
+				json_integer_value(value) < 0 ? LIMIT_UNSET - 1 : (uint64_t)json_integer_value(value);
+		else
+			ret->value[i] = number >= 0 && number < (double)(1ULL << 62) ? (uint64_t)(number + 0.5)
+										     : LIMIT_UNSET - 1;
+	}
+}
+
+/* A value of LIMIT as it stands in JSON. */
+static void print_limit(enum limit limit, uint64_t value, char *buf, size_t size)
+{
+	if (limit_table[limit].fractional)
+		snprintf(buf, size, "%.15g", (double)value / 1000);
+	else
+		snprintf(buf, size, "%llu", (unsigned long long)value);
+}
+
+static int check_limits(struct create *create)
+{
+	const struct limits *ceilings = &create->template->limits;
+	char path[64], first[32], second[32];
+	struct limits asked;
+	enum limit bad = 0;
+
+	read_limits(json_object_get(create->params, "limits"), &asked);
+	int r = limits_merge(ceilings, &asked, &create->limits, &bad);
+	if (r == 0)
+		return 0;
+	snprintf(path, sizeof(path), "limits.%s", limit_table[bad].name);
+	struct error_details details = { .path = path };
+	if (r == -EPERM) {
+		print_limit(bad, ceilings->value[bad], first, sizeof(first));
+		call_fail(create->call, E_LIMIT, false, &details, "%s: template %s allows at most %s", path,
+			create->template->name, first);
+	} else {
+		print_limit(bad, limit_table[bad].min, first, sizeof(first));
+		print_limit(bad, limit_table[bad].max, second, sizeof(second));
+		call_fail(create->call, E_INVALID_PARAMS, false, &details, "%s: must be from %s to %s", path, first,
+			second);
+	}
+	return r;
+}
+
+static int check_egress(struct create *create)
+{
+	const struct template *template = create->template;
+
+	create->egress = param_string(create, "egress");
+	if (!create->egress || (template->egress && streq(create->egress, template->egress)))
+		return 0;
+	for (char **allowed = template->egress_allowed; allowed && *allowed; allowed++)
+		if (streq(create->egress, *allowed))
+			return 0;
+	call_fail(create->call, E_DENIED, false, &(struct error_details){ .path = "egress" },
+		"egress: template %s does not allow the policy %.63s", template->name, create->egress);
+	return -EPERM;
+}
+
+/* The spec of the workload, or a negative errno. */
+static int write_spec(struct create *create)
+{
+	const struct command_request request = {
+		.command = json_object_get(create->params, "command"),
+		.env = json_object_get(create->params, "env"),
+		.secrets = json_object_get(create->params, "secrets"),
+	};
+	struct err err;
+	char text[sizeof(err) + 64];
+
+	int fd = command_workload(lifecycle_config(create->lifecycle), create->template, &request, &err);
+	if (fd >= 0)
+		return fd;
+	struct error_details details = { .step = err.step, .err_no = -fd };
+	if (fd == -EINVAL && streq(err.step, "env")) {
+		details.path = "env";
+		call_fail(create->call, E_INVALID_PARAMS, false, &details, "env: %.64s is no name for a variable",
+			err.object);
+	} else if (fd == -E2BIG) {
+		details.path = "command";
+		call_fail(create->call, E_LIMIT, false, &details,
+			"command: with its environment it is longer than a session takes (%s)", err.object);
+	} else {
+		call_fail(create->call, E_FAILED, false, &details, "%s", err_text(&err, text, sizeof(text)));
+	}
+	return fd;
+}
+
+/* ---- making it ---- */
+
+/* A time from now on both clocks, by a parameter in seconds: its absence is BY_DEFAULT, null never. */
+static uint64_t param_duration(const struct create *create, const char *name, uint64_t by_default)
+{
+	const json_t *seconds = json_object_get(create->params, name);
+
+	return seconds ? duration_ns(seconds) : by_default;
+}
+
+static int copy_optional(const char *s, char **ret)
+{
+	*ret = s ? strdup(s) : NULL;
+	return s && !*ret ? -ENOMEM : 0;
+}
+
+static int fill_record(struct create *create, struct record *record)
+{
+	const struct template *template = create->template;
+	uint64_t ttl = param_duration(create, "ttl_seconds", template->ttl_ns);
+	const char *hostname = template->constant_hostname;
+
+	record_init(record);
+	record->number = ++create->lifecycle->last_number;
+	record->uid = create->caller->uid;
+	record->created_at_ns = record->last_activity_at_ns = realtime_ns();
+	record->last_activity_boot_ns = boottime_ns();
+	record->expires_at_ns = ttl == NEVER ? NEVER : record->created_at_ns + ttl;
+	record->expires_boot_ns = ttl == NEVER ? NEVER : record->last_activity_boot_ns + ttl;
+	record->idle_ns = param_duration(create, "idle_timeout_seconds", template->idle_ns);
+	record->labels = json_deep_copy(json_object_get(create->params, "labels"));
+	record->limits = session_limits_json(&create->limits, 0);
+	record->key = steal_ptr(&create->key);
+	memcpy(record->fingerprint, create->fingerprint, SHA256_SIZE);
+	int r = copy_string(record->id, sizeof(record->id), create->id);
+	if (r == 0)
+		r = copy_string(record->template, sizeof(record->template), template->name);
+	if (r == 0)
+		r = copy_string(
+			record->hostname, sizeof(record->hostname), hostname && hostname[0] ? hostname : create->id);
+	if (r == 0)
+		r = copy_string(record->egress, sizeof(record->egress), create->egress ? create->egress : "");
+	if (r == 0)
+		r = copy_string(record->boot_id, sizeof(record->boot_id), create->lifecycle->control->boot_id);
+	if (r == 0)
+		r = copy_optional(template->kind ? template->kind : "", &record->kind);
+	if (r == 0)
+		r = copy_optional(create->owner, &record->owner);
+	if (r == 0)
+		r = copy_optional(param_string(create, "task_id"), &record->task_id);
+	return r;
+}
+
+static struct super_create *super_request(const struct create *create, const struct record *record)
+{
+	struct super_create *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return NULL;
+	msg_init(&request->header, SUPER_CREATE, 0, sizeof(*request));
+	/* All of one size. */
+	memcpy(request->id, record->id, NAME_SIZE);
+	memcpy(request->template, record->template, NAME_SIZE);
+	memcpy(request->hostname, record->hostname, NAME_SIZE);
+	memcpy(request->egress, record->egress, NAME_SIZE);
+	request->limits = create->limits;
+	return request;
+}
+
+/* Takes over SPEC_FD. */
+static void begin(struct create *create, int spec_fd)
+{
+	struct lifecycle *lifecycle = create->lifecycle;
+	_close_ int spec = spec_fd;
+	struct record record;
+
+	int r = fill_record(create, &record);
+	_free_ struct super_create *request = r == 0 ? super_request(create, &record) : NULL;
+	struct session *session = request ? session_new(lifecycle, &record) : NULL;
+	if (!session) {
+		record_clear(&record);
+		call_fail(create->call, E_FAILED, true, &(struct error_details){ .err_no = ENOMEM }, "out of memory");
+		return;
+	}
+	session->create = steal_ptr(&request);
+	session->spec_fd = steal_fd(&spec);
+	list_append(&lifecycle->launch, &session->of_launch);
+	session_emit(session, "session.created", NULL);
+	session_changed(session);
+	session_arm_deadline(session);
+	session_wait(session, create->call, create->wait_for, NEVER, true);
+}
+
+void method_session_create(struct call *call)
+{
+	struct create create = {
+		.lifecycle = call_control(call)->lifecycle,
+		.call = call,
+		.params = call_params(call),
+		.caller = call_caller(call),
+	};
+	const char *wait = param_string(&create, "wait");
+
+	create.wait_for = wait && streq(wait, "created") ? WAIT_CREATED : WAIT_READY;
+	if (read_key(&create) < 0) {
+		call_fail(call, E_FAILED, true, &(struct error_details){ .err_no = ENOMEM }, "out of memory");
+	} else if (!answer_again(&create) && check_template(&create) == 0 && check_owner(&create) == 0 &&
+		   choose_id(&create) == 0 && check_room(&create) == 0 && check_limits(&create) == 0 &&
+		   check_egress(&create) == 0) {
+		int spec = write_spec(&create);
+		if (spec >= 0)
+			begin(&create, spec);
+	}
+	free(create.key);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What clients see of a session (docs/API.md). Secrets, keys and who created it are not among it.
+ */
+#include <stdio.h>
+
+#include "control/json.h"
+#include "control/lifecycle.h"
+
+json_t *session_limits_json(const struct limits *limits, uint32_t enforced)
+{
+	json_t *object = json_object();
+
+	for (enum limit i = 0; i < LIMIT_COUNT; i++) {
+		uint64_t value = limits->value[i];
+		if (value == LIMIT_UNSET)
+			continue;
+		json_put(&object, limit_table[i].name,
+			json_pack("{s:o, s:b}", "value",
+				limit_table[i].fractional ? json_real((double)value / 1000)
+							  : json_integer((json_int_t)value),
+				"enforced", (int)(enforced >> i & 1)));
+	}
+	return object;
+}
+
+json_t *session_end_json(const struct session_end *end)
+{
+	if (end->at_ns == NEVER)
+		return json_null();
+	json_t *object = json_object();
+	json_put(&object, "reason", json_string(end_reason_name(end->reason)));
+	json_put(&object, "at", json_time(end->at_ns));
+	if (end->exit_code >= 0)
+		json_put(&object, "exit_code", json_integer(end->exit_code));
+	if (end->signal > 0)
+		json_put(&object, "signal", json_integer(end->signal));
+	if (end->step[0])
+		json_put(&object, "step", json_text(end->step));
+	if (end->err_no)
+		json_put(&object, "errno", json_errno(end->err_no));
+	if (end->message)
+		json_put(&object, "message", json_text(end->message));
+	if (end->log_tail)
+		json_put(&object, "log_tail", json_text(end->log_tail));
+	return object;
+}
+
+static json_t *or_null(const char *s)
+{
+	return s && s[0] ? json_string(s) : json_null();
+}
+
+/* A copy of FORMAT with {address} and {port} filled in, the caller's; NULL when memory is short. */
+static char *fill_url(const char *format, const char *address, unsigned port)
+{
+	char *url = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&url, &size);
+
+	if (!out)
+		return NULL;
+	while (*format) {
+		if (strncmp(format, "{address}", 9) == 0) {
+			fputs(address, out);
+			format += 9;
+		} else if (strncmp(format, "{port}", 6) == 0) {
+			fprintf(out, "%u", port);
+			format += 6;
+		} else {
+			fputc(*format++, out);
+		}
+	}
+	fclose(out);
+	return url;
+}
+
+/* The address as a URL has it: an IPv6 one in brackets. Empty when there is none. */
+static void url_address(const struct record *record, char *buf, size_t size)
+{
+	if (record->address[0] || !record->address6[0])
+		snprintf(buf, size, "%s", record->address);
+	else
+		snprintf(buf, size, "[%s]", record->address6);
+}
+
+/* {name: {url}} for what the template offers; nothing while there is no address, or no longer one. */
+static json_t *endpoints(const struct session *session)
+{
+	const struct template *template = session->template;
+	json_t *object = json_object();
+	char address[64];
+
+	url_address(&session->record, address, sizeof(address));
+	if (!template || !session_is_live(session) || !address[0])
+		return object;
+	for (size_t i = 0; i < template->n_endpoints; i++) {
+		_free_ char *url = fill_url(template->endpoints[i].url, address, template->endpoints[i].port);
+		json_put(&object, template->endpoints[i].name, json_pack("{s:s?}", "url", url));
+	}
+	return object;
+}
+
+/* The URL of an endpoint under a name of its own, as existing callers expect it; null when there is none. */
+static json_t *endpoint_url(const json_t *endpoints, const char *name)
+{
+	json_t *url = json_object_get(json_object_get(endpoints, name), "url");
+
+	return url ? json_incref(url) : json_null();
+}
+
+static json_t *idle_deadline(const struct record *record)
+{
+	uint64_t at;
+
+	if (record->idle_ns == NEVER || __builtin_add_overflow(record->last_activity_at_ns, record->idle_ns, &at))
+		return json_null();
+	return json_time(at);
+}
+
+/* A shared reference to what the record holds, or an empty value. */
+static json_t *shared(json_t *value, json_t *(*empty)(void))
+{
+	return value ? json_incref(value) : empty();
+}
+
+json_t *session_json(const struct session *session)
+{
+	const struct record *record = &session->record;
+	char hash[OWNER_HASH_SIZE];
+	json_t *json = json_object(), *ends = endpoints(session);
+
+	owner_hash(record->owner, hash);
+	/* clang-format off */
+	const struct { const char *name; json_t *value; } members[] = {
+		{ "id",               json_string(record->id) },
+		{ "template",         json_string(record->template) },
+		{ "kind",             json_string(record->kind) },
+		{ "owner",            json_string(record->owner) },
+		{ "owner_hash",       json_string(hash) },
+		{ "task_id",          or_null(record->task_id) },
+		{ "state",            json_string(session_state_name(record->state)) },
+		{ "created_at",       json_time(record->created_at_ns) },
+		{ "ready_at",         json_time(record->ready_at_ns) },
+		{ "expires_at",       json_time(record->expires_at_ns) },
+		{ "idle_deadline",    idle_deadline(record) },
+		{ "last_activity_at", json_time(record->last_activity_at_ns) },
+		{ "end",              session_end_json(&record->end) },
+		{ "address",          or_null(record->address) },
+		{ "ipv6",             or_null(record->address6) },
+		{ "hostname",         json_string(record->hostname) },
+		{ "cdp_url",          endpoint_url(ends, "cdp") },
+		{ "rpc_url",          endpoint_url(ends, "rpc") },
+		{ "browser_view",     endpoint_url(ends, "view") },
+		{ "endpoints",        ends },
+		{ "limits",           shared(record->limits, json_object) },
+		{ "labels",           shared(record->labels, json_object) },
+		{ "volumes",          json_array() },
+		{ "timeline",         shared(record->timeline, json_array) },
+	};
+	/* clang-format on */
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+		json_put(&json, members[i].name, members[i].value);
+	return json;
+}

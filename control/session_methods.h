@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the handlers of session.* share.
+ */
+#pragma once
+
+#include "control/session.h"
+
+/*
+ * The session that a call names by "session" or by "owner" (of whose sessions the newest that lives counts, else the
+ * newest), if the caller may see it. Otherwise answers the call with not_found and returns NULL.
+ */
+struct session *session_of_call(struct call *call);
+
+/* Nanoseconds of a number of seconds that fits the methods table; NEVER for null. At most a hundred years. */
+uint64_t duration_ns(const json_t *seconds);

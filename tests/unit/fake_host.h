@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The world around the lifecycle half of control, for its tests: callers and connections that remember what they are
+ * told, a supervisor at the other end of a socket pair, and an init for each session that it makes. All of it runs in
+ * one thread between rounds of control's own loop; what a test wants to go wrong it says beforehand.
+ */
+#pragma once
+
+#include "control/lifecycle.h"
+#include "wire/output.h"
+#include "wire/spec.h"
+
+struct conn {
+	json_t *notifications; /* [{method, params}] */
+	struct {
+		void (*fn)(struct conn *conn, void *owner);
+		void *owner;
+	} hooks[8];
+};
+
+struct call {
+	struct control *control;
+	struct caller caller;
+	struct conn *conn;
+	json_t *params;
+	bool answered;
+	json_t *result; /* NULL: an error */
+	enum error_kind kind;
+	bool retryable;
+	char path[64], step[32], message[512];
+	int err_no;
+	char *log_tail;
+};
+
+enum init_fault {
+	FAULT_NONE,
+	FAULT_RUBBISH, /* a frame that fits nothing */
+	FAULT_UNASKED, /* an answer that nobody asked for */
+	FAULT_BAD_EXIT, /* an exit code that is none */
+	FAULT_TWO_HELLOS,
+	FAULT_PIPE, /* a pipe where a socket is expected */
+	FAULT_CLOSE, /* the connection is closed */
+};
+
+/* A session as the fake supervisor and init have it. */
+struct fake_session {
+	struct fake_session *next;
+	char id[NAME_SIZE], template[NAME_SIZE], hostname[NAME_SIZE];
+	struct limits limits;
+	int init; /* the init's end of its connection; -1: closed */
+	int output, cgroup;
+	struct output_header *ring;
+	bool live, ending, frozen;
+	int started_ns_set;
+	uint64_t started_ns;
+	char *argv, *envp; /* joined with spaces */
+	unsigned n_connects, n_execs, n_stops, n_watches;
+	int last_stop_method, last_stop_signal;
+};
+
+struct fake_host {
+	char dir[64];
+	struct control control;
+	struct template templates[4];
+	int super; /* the supervisor's end of the channel */
+	struct fake_session *sessions;
+	bool ready;
+	struct loop_timer tick;
+	/* What goes wrong, or is slow */
+	struct err create_error; /* num < 0: SUPER_CREATE fails so */
+	bool hold_create; /* SUPER_CREATE is not answered ... */
+	uint64_t held_id; /* ... this one was not */
+	char held_session[NAME_SIZE];
+	bool hold_gone; /* no SUPER_EV_GONE after a kill */
+	bool deaf_stop; /* INIT_STOP does nothing */
+	uint32_t oom_kills;
+	unsigned refuse_connects; /* as many INIT_CONNECT fail first */
+	int http_port; /* the listener that INIT_CONNECT reaches; its answer is: */
+	int listener;
+	const char *http_answer;
+	int exec_exit_code; /* of a probe's command */
+	bool silent_exec; /* it does not end */
+	enum init_fault fault; /* of the next init that says hello or is asked to connect */
+	/* What was seen */
+	unsigned n_creates, n_kills, n_thaws;
+};
+
+/* A directory, a configuration with the templates "plain", "http", "tcp" and "exec", nothing running. */
+struct fake_host *host_new(void);
+/* Ends everything in order and checks that nothing is left open. */
+void host_free(struct fake_host *host);
+
+/* Starts the lifecycle with what the supervisor has, until it is ready. */
+void host_start(struct fake_host *host);
+/* Ends it in order; sessions live on. */
+void host_stop(struct fake_host *host);
+/* As if it had been killed: the registry is as it was last written. */
+void host_crash(struct fake_host *host);
+
+/* Runs the loop and the fakes until DONE says so; fails the test after five seconds. */
+void host_run(struct fake_host *host, bool (*done)(void *arg), void *arg);
+/* Runs them for some milliseconds. */
+void host_idle(struct fake_host *host, unsigned ms);
+
+struct conn *conn_new(void);
+/* As when the client goes away. */
+void conn_end(struct conn *conn);
+
+/* A call by uid 1000, an operator unless its role is changed; PARAMS is stolen. Not yet handled. */
+struct call *call_new(struct fake_host *host, struct conn *conn, json_t *params);
+void call_free(struct call *call);
+/* Handles CALL and waits for its answer. */
+void host_answer(struct fake_host *host, struct call *call, void (*method)(struct call *call));
+/* The result of a call that must succeed, the caller's; PARAMS is stolen. */
+json_t *host_ok(struct fake_host *host, void (*method)(struct call *call), json_t *params);
+/* The call, answered with an error. */
+struct call *host_error(struct fake_host *host, void (*method)(struct call *call), json_t *params);
+
+struct fake_session *host_session(struct fake_host *host, const char *id);
+/* The workload of SESSION ends: as init tells it. */
+void fake_exit(struct fake_host *host, struct fake_session *session, int exit_code, int signal);
+/* All of SESSION dies, as the supervisor tells it. */
+void fake_die(struct fake_host *host, struct fake_session *session);
+void fake_print(struct fake_session *session, const char *text);
+
+/* The string at a path like "end.reason" in JSON; NULL when there is none. */
+const char *json_path(const json_t *json, const char *path);
+/* Fails the test when it is another. */
+void check_string(const json_t *json, const char *path, const char *wanted);
