@@ -18,7 +18,7 @@ enum {
 	MAX_ARG_BYTES = 131071, /* the kernel's MAX_ARG_STRLEN, less its NUL */
 	MAX_SECONDS = 366 * 24 * 3600,
 	MAX_PAGE = 1000,
-	MAX_LOG_BYTES = 256 * 1024,
+	MAX_LOG_BYTES = 512 * 1024,
 };
 
 /* The largest integer that every JSON library keeps whole. */
@@ -28,7 +28,7 @@ enum {
 #define SESSION  { "session", P_NAME, .required = true, .help = "the session's id" }
 #define SESSION_OR_OWNER \
 	{ "session", P_NAME, .one_of = true, .help = "the session's id" }, \
-	{ "owner", P_STRING, .one_of = true, .min = 1, .max = MAX_OWNER, .help = "or its owner, who must have exactly one that has not ended" }
+	{ "owner", P_STRING, .one_of = true, .min = 1, .max = MAX_OWNER, .help = "or its owner: the newest of his sessions, one that has not ended first" }
 #define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
 
 const struct method method_table[] = {
@@ -58,7 +58,8 @@ const struct method method_table[] = {
 	  "a session", method_session_create, {
 		{ "template", P_NAME, .required = true, .help = "what it is made from" },
 		{ "id", P_NAME, .help = "its id; one is made up when none is given" },
-		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to" },
+		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to; a client's owner prefix by default" },
+		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for, in the caller's words" },
 		LABELS("words for session.list to select by"),
 		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends after this long, used or not; null: never. The template's by default" },
 		{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for this long; null: never. The template's by default" },
@@ -67,18 +68,18 @@ const struct method method_table[] = {
 		{ "secrets", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "as env, but shown and kept nowhere" },
 		{ "egress", P_NAME, .help = "a network policy that the template allows" },
 		{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector of the workload instead of the template's" },
-		{ "wait", P_ENUM, .values = "created|ready", .help = "answer when the workload runs (created, the default) or when its readiness probe succeeded" },
+		{ "wait", P_ENUM, .values = "created|ready", .help = "when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too" },
 		{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" },
 	} },
 	{ "session.get", ROLE_CLIENT, "One session.",
 	  "a session", method_session_get, { SESSION_OR_OWNER } },
 	{ "session.list", ROLE_CLIENT, "Sessions, oldest first, a page at a time.",
-	  "{sessions: [session], cursor}: cursor is null on the last page", method_session_list, {
+	  "{sessions: [session], next_cursor}: null on the last page", method_session_list, {
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner only" },
 		{ "template", P_NAME, .help = "of this template only" },
 		{ "state", P_ENUM, .values = "creating|starting|ready|paused|stopping|ended", .help = "in this state only" },
 		LABELS("with all of these labels"),
-		{ "cursor", P_STRING, .min = 1, .max = 64, .help = "from the page before" },
+		{ "cursor", P_STRING, .min = 1, .max = 64, .help = "next_cursor of the page before" },
 		{ "limit", P_INTEGER, .min = 1, .max = MAX_PAGE, .help = "sessions in a page, 100 by default" },
 	} },
 	{ "session.wait", ROLE_CLIENT, "Answers when the session is ready, or has ended.",
@@ -93,16 +94,16 @@ const struct method method_table[] = {
 		{ "grace_seconds", P_NUMBER, .min = 0, .max = 3600, .help = "instead of the template's" },
 	} },
 	{ "session.remove", ROLE_CLIENT, "Ends a session if it has not ended, and forgets it.",
-	  "{removed: id}", method_session_remove, { SESSION_OR_OWNER } },
+	  "the session as it was", method_session_remove, { SESSION_OR_OWNER } },
 	{ "session.logs", ROLE_CLIENT, "What the workload wrote to its standard output and error, from a ring of bounded size.",
-	  "{lines: [{at, stream, text}], next, skipped_bytes}; with follow, notifications of the same", method_session_logs, {
+	  "{entries: [{at, stream, text}], next, skipped_bytes, more, ended}", method_session_logs, {
 		SESSION,
-		{ "follow", P_BOOL, .help = "go on with notifications session.log as more is written" },
-		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "the position where an earlier answer ended" },
+		{ "follow", P_BOOL, .help = "as more is written, send notifications \"log\" of the same form on this connection, until ended" },
+		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "next of an earlier answer" },
 		{ "max_bytes", P_INTEGER, .min = 1, .max = MAX_LOG_BYTES, .help = "of text in the answer, 65536 by default" },
 	} },
 	{ "session.stats", ROLE_CLIENT, "What the session uses now.",
-	  "{memory_bytes, cpu_seconds, pids, …}", method_session_stats, { SESSION } },
+	  "{session, memory, cpu, pids, io, pressure, limits}; null where the host does not count it", method_session_stats, { SESSION } },
 	{ "session.pause", ROLE_CLIENT, "Freezes every process of a session.",
 	  "the session", method_session_pause, { SESSION } },
 	{ "session.resume", ROLE_CLIENT, "Thaws a paused session.",
@@ -116,11 +117,11 @@ const struct method method_table[] = {
 	} },
 
 	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",
-	  "{seq, …}: the newest event's number; events from since on follow, or the range that is gone is named", method_events_subscribe, {
+	  "{last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null", method_events_subscribe, {
 		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "the last number seen; what came after it is sent first" },
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner's sessions only" },
 		{ "session", P_NAME, .help = "of this session only" },
-		{ "kinds", P_STRINGS, .min = 1, .max = 32, .item_bytes = 64, .help = "of these kinds only, \"session.ended\"" },
+		{ "kinds", P_STRINGS, .min = 1, .max = 32, .item_bytes = 64, .help = "of these kinds only: \"session.ended\", or \"session.*\" for a group" },
 	} },
 };
 /* clang-format on */

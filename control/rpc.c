@@ -14,12 +14,12 @@ static void fault(struct rpc_item *item, enum rpc_code code, const char *text)
 }
 
 /*
- * What must be known before memory is spent on a tree: jansson bounds neither depth (2048) nor the number of values.
- * Brackets and commas outside strings tell both; whether the text is JSON is for the parser to say.
+ * What must be known before memory is spent on a tree: jansson permits 2048 levels and any number of values. Opening
+ * brackets and commas outside strings tell both; whether the text is JSON is for the parser to say.
  */
 static const char *scan(const char *bytes, size_t n)
 {
-	size_t depth = 0, values = 1;
+	size_t depth = 0, values = 0;
 	bool in_string = false;
 
 	for (size_t i = 0; i < n; i++) {
@@ -42,7 +42,7 @@ static const char *scan(const char *bytes, size_t n)
 		if (depth > RPC_MAX_DEPTH)
 			return "nested deeper than 32";
 		if (values > RPC_MAX_VALUES)
-			return "more than 32768 values";
+			return "more than 32768 commas and brackets";
 	}
 	return NULL;
 }

@@ -15,7 +15,7 @@
 enum {
 	RPC_MAX_FRAME = 1 << 20, /* bytes in one line, its newline not counted */
 	RPC_MAX_DEPTH = 32, /* arrays and objects in each other */
-	RPC_MAX_VALUES = 32768, /* values in one frame: a tree takes a hundred times the memory of its text */
+	RPC_MAX_VALUES = 32768, /* commas and brackets: a tree takes a hundred times the memory of its text */
 	RPC_MAX_BATCH = 32, /* requests in an array */
 	RPC_MAX_ID = 128, /* bytes in an id that is a string */
 };

@@ -20,20 +20,28 @@
 
 struct netns;
 
+enum { NETNS_MAX_IDS = 16, NETNS_MAX_PORTS = 16 };
+
 struct netns_config {
-	uint32_t id_base;		/* slot N maps 0..65535 to id_base + (N - 1) * 65536 */
+	uint32_t id_base; /* slot N maps 0..65535 to id_base + (N - 1) * 65536 */
 	uint32_t max_slots;
 	uint8_t ipv4[4];
 	uint8_t ipv6[16];
 	bool has_ipv6;
-	uint32_t allowed_uid;		/* control's: together with root it may always reach sessions from the host */
+	uint32_t allowed_uid; /* control's: together with root it may always reach sessions from the host */
+	/*
+	 * Further local users whose processes may. A gid counts when it is the process's effective group; the packet
+	 * filter does not know supplementary groups.
+	 */
+	uint32_t uids[NETNS_MAX_IDS], gids[NETNS_MAX_IDS];
+	size_t n_uids, n_gids;
 };
 
 /* Egress policies; the value is added to NETNS_GROUP_BASE for the interface group. */
 enum netns_policy {
-	NETNS_SPARE,			/* made, not claimed: nothing passes */
-	NETNS_NONE,			/* only answers to the host */
-	NETNS_INTERNET,			/* and public addresses: no private range, link-local, metadata address or host service */
+	NETNS_SPARE, /* made, not claimed: nothing passes */
+	NETNS_NONE, /* only answers to the host */
+	NETNS_INTERNET, /* and public addresses: no private range, link-local, metadata address or host service */
 	NETNS_POLICY_COUNT,
 };
 enum { NETNS_GROUP_BASE = 0x63610000 };
@@ -43,9 +51,9 @@ int netns_policy_by_name(const char *name, enum netns_policy *ret);
 
 /* One slot's namespaces. */
 struct netns_slot {
-	uint32_t slot;			/* from 1 */
-	int ifindex;			/* of cr<slot> on the host */
-	int user_fd, net_fd;		/* the namespaces; owned by whoever holds the struct */
+	uint32_t slot; /* from 1 */
+	int ifindex; /* of cr<slot> on the host */
+	int user_fd, net_fd; /* the namespaces; owned by whoever holds the struct */
 };
 
 /* Opens the host side: a route socket, and a second one that hears of links that go away. */
@@ -60,12 +68,20 @@ int netns_load_policy(struct netns *netns, struct err *err);
 int netns_unload_policy(struct netns *netns, struct err *err);
 
 /*
+ * Becomes readable when nftables change; then netns_policy_lost() once: whether somebody has removed the table, as
+ * "nft flush ruleset" at every restart of Debian's nftables.service does, or announcements were lost. The caller
+ * loads it again; until then sessions reach whatever the host's other rules let them.
+ */
+int netns_policy_fd(const struct netns *netns);
+bool netns_policy_lost(struct netns *netns);
+
+/*
  * Makes user namespace, network namespace and veth of SLOT in group NETNS_SPARE; with N_PORTS > 0 also the redirect
  * by which TCP to those ports of the session's address reaches a listener on its 127.0.0.1. 0 or a negative errno;
- * -EEXIST when an interface of that name is still there. On failure nothing is left.
+ * -EEXIST when an interface of that name is still there. On failure nothing is left. Needs /proc/sys/net writable.
  */
 int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t n_ports, struct netns_slot *ret,
-	       struct err *err);
+	struct err *err);
 
 /* Puts a slot under POLICY: from now on it may pass what the policy lets pass. One netlink message. */
 int netns_set_policy(struct netns *netns, const struct netns_slot *slot, enum netns_policy policy, struct err *err);

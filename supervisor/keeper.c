@@ -168,7 +168,7 @@ static int make_directories(struct supervisor *super, struct err *err)
 	if (mkdirat(state, "control", 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "control", "%s/control", super->config.state_dir);
 	_close_ int dir = openat(state, "control", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir < 0 || fchown(dir, keeper->uid, keeper->gid) < 0 || fchmod(dir, 0700) < 0)
+	if (dir < 0 || fchown(dir, keeper->uid, keeper->gid) < 0)
 		return err_set(err, -errno, "control", "%s/control", super->config.state_dir);
 	return 0;
 }

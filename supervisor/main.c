@@ -189,14 +189,22 @@ static int take_lock(struct supervisor *super, struct err *err)
 	return 0;
 }
 
-/* A mount namespace of our own: what is mounted for the sessions is not in the host's. */
-static int make_mount_namespace(struct supervisor *super, struct err *err)
+/*
+ * A mount namespace of our own: what is mounted for the sessions is not in the host's. Before any directory is opened,
+ * because mounts can be cloned and attached only within the namespace that they were found in.
+ */
+static int make_mount_namespace(struct err *err)
 {
-	_close_ int target = -1;
-
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_set(err, -errno, "mounts", "own namespace");
+	return 0;
+}
+
+static int make_dev(struct supervisor *super, struct err *err)
+{
+	_close_ int target = -1;
 	int r = open_own_dir(super->run_fd, "dev", 0700, &target, err);
+
 	return r < 0 ? r : rootfs_dev_make(target, &super->dev_fd, err);
 }
 
@@ -350,13 +358,15 @@ static int open_host(struct supervisor *super, const struct options *options, st
 	if (super->null_fd < 0)
 		return err_set(err, -errno, "host", "/dev/null");
 	raise_open_files();
-	r = open_directories(super, err);
+	r = make_mount_namespace(err);
+	if (r == 0)
+		r = open_directories(super, err);
 	if (r == 0)
 		r = take_lock(super, err);
 	if (r == 0)
 		r = refuse_unfit_host(super, err);
 	if (r == 0)
-		r = make_mount_namespace(super, err);
+		r = make_dev(super, err);
 	if (r == 0)
 		r = cgroup_open(super, err);
 	if (r == 0)

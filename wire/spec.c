@@ -50,18 +50,6 @@ static char *put_strings(char *at, char *const strings[])
 	return at;
 }
 
-static int write_all(int fd, const char *bytes, size_t n)
-{
-	while (n > 0) {
-		ssize_t written = RETRY_EINTR(write(fd, bytes, n));
-		if (written < 0)
-			return -errno;
-		bytes += written;
-		n -= (size_t)written;
-	}
-	return 0;
-}
-
 /* A memfd that nobody can execute, where the kernel knows of such; vm.memfd_noexec=2 insists on it. */
 static int make_memfd(void)
 {
@@ -87,18 +75,19 @@ int spec_write(const struct spec_header *header, char *const argv[], char *const
 	if (!header_is_valid(&h))
 		return -EINVAL;
 
-	_free_ char *buffer = malloc(bytes);
-	if (!buffer)
-		return -ENOMEM;
-	memcpy(buffer, &h, sizeof(h));
-	put_strings(put_strings(buffer + sizeof(h), argv), envp);
-
 	_close_ int fd = make_memfd();
 	if (fd < 0)
 		return fd;
-	r = write_all(fd, buffer, bytes);
-	if (r < 0)
-		return r;
+	/* fallocate, so that a host without memory is an error here and not a SIGBUS below. */
+	if (RETRY_EINTR(fallocate(fd, 0, 0, (off_t)bytes)) < 0)
+		return -errno;
+	char *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	memcpy(map, &h, sizeof(h));
+	put_strings(put_strings(map + sizeof(h), argv), envp);
+	/* A file with a writable mapping cannot be sealed. */
+	munmap(map, bytes);
 	if (fcntl(fd, F_ADD_SEALS, SPEC_SEALS) < 0)
 		return -errno;
 	return steal_fd(&fd);
@@ -134,9 +123,26 @@ int spec_parse(const void *bytes, size_t n, char **argv, char **envp)
 	return r;
 }
 
+/* Of argv and envp together, which are one mapping: init has no other use for malloc. */
+static size_t pointers_size(const struct spec_header *header)
+{
+	return (header->argc + (size_t)1 + header->envc + 1) * sizeof(char *);
+}
+
+static int map_pointers(struct spec *spec)
+{
+	void *pointers =
+		mmap(NULL, pointers_size(spec->header), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pointers == MAP_FAILED)
+		return -errno;
+	spec->argv = pointers;
+	spec->envp = spec->argv + spec->header->argc + 1;
+	return 0;
+}
+
 int spec_read(int fd, struct spec *ret)
 {
-	struct spec spec = { .map = MAP_FAILED };
+	struct spec spec = { 0 };
 	struct stat st;
 
 	/* Only a memfd has seals. With these its size and bytes stay as they are and can be used in place. */
@@ -148,17 +154,15 @@ int spec_read(int fd, struct spec *ret)
 	if (st.st_size < (off_t)sizeof(struct spec_header) || st.st_size > SPEC_MAX_BYTES)
 		return -EPROTO;
 
-	spec.map_size = (size_t)st.st_size;
-	spec.map = mmap(NULL, spec.map_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (spec.map == MAP_FAILED)
+	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
 		return -errno;
-	spec.header = spec.map;
-	int r = -EPROTO;
-	if (header_is_valid(spec.header)) {
-		spec.argv = calloc(spec.header->argc + (size_t)1, sizeof(char *));
-		spec.envp = calloc(spec.header->envc + (size_t)1, sizeof(char *));
-		r = spec.argv && spec.envp ? spec_parse(spec.map, spec.map_size, spec.argv, spec.envp) : -ENOMEM;
-	}
+	spec.map = map;
+	spec.map_size = (size_t)st.st_size;
+	spec.header = map;
+	int r = header_is_valid(spec.header) ? map_pointers(&spec) : -EPROTO;
+	if (r == 0)
+		r = spec_parse(spec.map, spec.map_size, spec.argv, spec.envp);
 	if (r < 0) {
 		spec_release(&spec);
 		return r;
@@ -169,9 +173,9 @@ int spec_read(int fd, struct spec *ret)
 
 void spec_release(struct spec *spec)
 {
+	if (spec->argv)
+		munmap(spec->argv, pointers_size(spec->header));
 	if (spec->map)
 		munmap(spec->map, spec->map_size);
-	free(spec->argv);
-	free(spec->envp);
 	*spec = (struct spec){ 0 };
 }

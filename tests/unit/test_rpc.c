@@ -222,18 +222,18 @@ static void test_nesting(void **state _unused_)
 
 static void test_number_of_values(void **state _unused_)
 {
-	size_t n = (size_t)RPC_MAX_VALUES * 2 + 3;
+	size_t n = 2 * RPC_MAX_VALUES + 3;
 	_free_ char *line = malloc(n);
 
+	/* A bracket, and a comma before each number but the first: as many as there are numbers. */
 	for (size_t i = 0; i < n; i++)
 		line[i] = i % 2 ? '1' : ',';
 	line[0] = '[';
-	/* The array itself and 32,767 numbers; then one more. */
-	line[2 * (RPC_MAX_VALUES - 1)] = ']';
-	assert_int_equal(code_of(line, 2 * (RPC_MAX_VALUES - 1) + 1), RPC_INVALID_REQUEST);
-	line[2 * (RPC_MAX_VALUES - 1)] = ',';
-	line[2 * RPC_MAX_VALUES] = ']';
-	assert_int_equal(code_of(line, 2 * RPC_MAX_VALUES + 1), RPC_PARSE_ERROR);
+	line[n - 3] = ']';
+	assert_int_equal(code_of(line, n - 2), RPC_INVALID_REQUEST);
+	line[n - 3] = ',';
+	line[n - 1] = ']';
+	assert_int_equal(code_of(line, n), RPC_PARSE_ERROR);
 }
 
 static void test_frame_length(void **state _unused_)
