@@ -131,6 +131,18 @@ json_t *discover_document(void)
 		methods, "components", "errors", error_documents());
 }
 
+int discover_print_openrpc(FILE *out)
+{
+	json_t *document = discover_document();
+
+	if (!document)
+		return -ENOMEM;
+	json_dumpf(document, out, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+	fputc('\n', out);
+	json_decref(document);
+	return 0;
+}
+
 /* ---- Markdown ---- */
 
 static void print_cell(FILE *out, const char *text)
@@ -158,7 +170,7 @@ static void print_params(FILE *out, const struct param *param)
 	}
 }
 
-void discover_print(FILE *out)
+void discover_print_markdown(FILE *out)
 {
 	fprintf(out, "## Methods\n\nVersion %d.%d of the interface.\n", API_MAJOR, API_MINOR);
 	for (size_t i = 0; i < n_methods; i++) {

@@ -10,5 +10,8 @@
 /* A new OpenRPC 1.3 document (spec.open-rpc.org), roles in "x-role"; NULL when memory is short. */
 json_t *discover_document(void);
 
-/* The reference of methods and errors in docs/API.md. */
-void discover_print(FILE *out);
+/* Prints that document; -ENOMEM when memory is short. */
+int discover_print_openrpc(FILE *out);
+
+/* The reference of methods, errors and limits in docs/API.md. */
+void discover_print_markdown(FILE *out);

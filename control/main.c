@@ -61,9 +61,15 @@ struct process {
 
 static const char usage[] =
 	"Usage: carrel-control CONFIG-DIRECTORY\n"
-	"       carrel-control --list-syscalls | --print-api | --version | --help\n"
+	"       carrel-control OPTION\n"
 	"\n"
-	"Serves carrel's interface. Started by carreld, which hands it the descriptors it needs.\n";
+	"Serves carrel's interface. Started by carreld, which hands it the descriptors it needs.\n"
+	"\n"
+	"  --list-syscalls   the system calls that it keeps, each with the reason\n"
+	"  --print-api       the reference of its methods, in Markdown\n"
+	"  --print-openrpc   the same for programs, as rpc.discover gives it\n"
+	"  --version\n"
+	"  --help\n";
 
 /* Says what went wrong. Always -1. */
 static int complain(const char *what, int error)
@@ -82,7 +88,9 @@ static int parse_arguments(int argc, char **argv)
 	if (streq(option, "--list-syscalls")) {
 		sandbox_print_syscalls(stdout);
 	} else if (streq(option, "--print-api")) {
-		discover_print(stdout);
+		discover_print_markdown(stdout);
+	} else if (streq(option, "--print-openrpc")) {
+		return discover_print_openrpc(stdout) < 0 ? 2 : 1;
 	} else if (streq(option, "--version")) {
 		puts("carrel-control " CARREL_VERSION);
 	} else if (streq(option, "--help")) {
