@@ -33,6 +33,7 @@ struct shared {
 	const char *failed;
 };
 
+enum { CHILD_STACK_BYTES = 32768 };
 enum { FIRST_FREE_FD = 256 }; /* above every descriptor of enum plan_fd */
 
 static int clone_process(struct clone_args *args)
@@ -88,8 +89,20 @@ static void child_place_fds(const int *fds, unsigned int n, int null_fd, int ini
 		child_fail(PLAN_FD_CHANNEL, "descriptors");
 }
 
-static void child_exec_init(const struct session *session, const int *fds, unsigned int n)
+/* What the child needs, on the go-between's stack; the go-between may end first, its memory stays. */
+struct child {
+	const struct session *session;
+	const int *fds;
+	unsigned int n;
+	_Alignas(16) uint8_t stack[CHILD_STACK_BYTES];
+};
+
+static int child_exec_init(void *arg)
 {
+	const struct child *child = arg;
+	const struct session *session = child->session;
+	const int *fds = child->fds;
+	unsigned int n = child->n;
 	char *const argv[] = { (char *)(uintptr_t) "carrel-init", NULL }, *const envp[] = { NULL };
 	const struct supervisor *super = session->super;
 
@@ -100,22 +113,24 @@ static void child_exec_init(const struct session *session, const int *fds, unsig
 	child_place_fds(fds, n, super->null_fd, super->init_fd);
 	syscall(SYS_execveat, PLAN_FD_CHANNEL + (int)n, "", argv, envp, AT_EMPTY_PATH);
 	child_fail(PLAN_FD_CHANNEL, "exec");
+	return 1;
 }
 
-static void go_between(struct session *session, struct shared *shared, const int *fds, unsigned int n)
+static void go_between(const struct session *session, struct shared *shared, const int *fds, unsigned int n)
 {
-	/* CLONE_PARENT: the supervisor is init's parent and may wait for it. The exit signal is inherited, SIGCHLD. */
-	struct clone_args args = {
-		.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT,
-	};
+	/*
+	 * CLONE_PARENT: the supervisor is init's parent and may wait for it. The exit signal is inherited, SIGCHLD.
+	 * CLONE_VM: this memory is a copy already, and nobody but the child needs it from here on.
+	 */
+	const int flags =
+		CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT | CLONE_VM;
+	struct child child = { .session = session, .fds = fds, .n = n };
 
 	if (setns(session->net.user_fd, CLONE_NEWUSER) < 0 || setns(session->net.net_fd, CLONE_NEWNET) < 0)
 		go_between_fail(shared, "namespaces");
-	pid_t pid = clone_process(&args);
+	pid_t pid = clone(child_exec_init, child.stack + sizeof(child.stack), flags, &child);
 	if (pid < 0)
 		go_between_fail(shared, "clone");
-	if (pid == 0)
-		child_exec_init(session, fds, n);
 	shared->init_pid = pid;
 	_exit(0);
 }
