@@ -40,12 +40,19 @@ int cli_ask(const struct cli *cli, int timeout_ms, json_t **ret_result, struct f
 	return client_ask(cli->socket_path, cli->verb->method, json_incref(cli->params), timeout_ms, ret_result, why);
 }
 
-void print_text(const struct cli *cli, enum style style, const char *text)
+void print_padded(const struct cli *cli, enum style style, const char *text, size_t columns)
 {
 	_free_ char *safe = term_text(&cli->out, text ? text : "");
+	size_t used = safe ? term_columns(safe) : 0;
 
 	if (safe)
-		printf("%s%s%s", term_on(&cli->out, style), safe, term_off(&cli->out, style));
+		printf("%s%s%s%*s", term_on(&cli->out, style), safe, term_off(&cli->out, style),
+			used < columns ? (int)(columns - used) : 0, "");
+}
+
+void print_text(const struct cli *cli, enum style style, const char *text)
+{
+	print_padded(cli, style, text, 0);
 }
 
 const char *text_of(const json_t *object, const char *name)

@@ -115,8 +115,9 @@ int cli_ask(const struct cli *cli, int timeout_ms, json_t **ret_result, struct f
 /* Prints JSON for programs: indented on a terminal, else on one line. */
 void print_json(const struct cli *cli, const json_t *value);
 
-/* Prints TEXT in STYLE, made safe for terminals; NULL is nothing. */
+/* Prints TEXT in STYLE, made safe for terminals; NULL is nothing. The second fills up to COLUMNS with spaces. */
 void print_text(const struct cli *cli, enum style style, const char *text);
+void print_padded(const struct cli *cli, enum style style, const char *text, size_t columns);
 
 /* The string that is member NAME, or NULL. */
 const char *text_of(const json_t *object, const char *name);

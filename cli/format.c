@@ -15,7 +15,8 @@ const char *format_bytes(char buf[FORMAT_SIZE], uint64_t bytes)
 	/* 1023.95 would print as 1024.0 */
 	for (; value >= 1023.95 && unit + 1 < ARRAY_SIZE(units); unit++)
 		value /= 1024;
-	snprintf(buf, FORMAT_SIZE, "%.*f %s", unit && value < 99.95 ? 1 : 0, value, units[unit]);
+	bool whole = value >= 99.95 || (uint64_t)(value * 10 + 0.5) % 10 == 0;
+	snprintf(buf, FORMAT_SIZE, "%.*f %s", whole ? 0 : 1, value, units[unit]);
 	return buf;
 }
 

@@ -9,7 +9,7 @@
 
 enum { FORMAT_SIZE = 64 }; /* holds whatever a function here writes */
 
-/* "812 B", "1.5 MiB", "12 GiB". Returns BUF, as do the others. */
+/* "812 B", "1.5 MiB", "64 MiB". Returns BUF, as do the others. */
 const char *format_bytes(char buf[FORMAT_SIZE], uint64_t bytes);
 
 /* "4 s", "12 min", "3 h 20 min", "5 d 2 h": the two largest units. */

@@ -41,12 +41,13 @@ bool seconds_until(const char *text, int64_t *ret_seconds)
 	return true;
 }
 
-static void print_name(const struct cli *cli, const char *name, int indent)
+/* NAME before its value, or alone on its line above what is nested in it. */
+static void print_name(const struct cli *cli, const char *name, int indent, bool alone)
 {
-	int width = NAME_COLUMNS - indent;
+	int width = alone || indent >= NAME_COLUMNS ? 0 : NAME_COLUMNS - indent;
 
-	printf("%*s%s%-*s%s ", indent, "", term_on(&cli->out, STYLE_DIM), width > 1 ? width : 1, name,
-		term_off(&cli->out, STYLE_DIM));
+	printf("%*s%s%-*s%s%c", indent, "", term_on(&cli->out, STYLE_DIM), width, name,
+		term_off(&cli->out, STYLE_DIM), alone ? '\n' : ' ');
 }
 
 static void print_value(const struct cli *cli, const char *name, const char *value)
@@ -56,13 +57,13 @@ static void print_value(const struct cli *cli, const char *name, const char *val
 	int64_t seconds;
 
 	print_text(cli, style, value);
-	if ((ends_with(name, "_at") || ends_with(name, "_deadline")) && seconds_until(value, &seconds)) {
+	if ((ends_with(name, "_at") || streq(name, "at") || ends_with(name, "_deadline")) &&
+		seconds_until(value, &seconds)) {
 		if (seconds > 0)
 			printf(" (in %s)", format_seconds(left, seconds));
 		else
 			printf(" (%s ago)", format_seconds(left, -seconds));
 	}
-	putchar('\n');
 }
 
 /* The last lines of a session's output, below their name. */
@@ -71,11 +72,12 @@ static void print_lines(const struct cli *cli, const char *value, int indent)
 	_free_ char *copy = strdup(value);
 	char *rest = copy;
 
-	putchar('\n');
 	for (char *line; rest && (line = strsep(&rest, "\n"));) {
-		_free_ char *text = term_text(&cli->out, line);
-		if (*line || rest)
-			printf("%*s| %s\n", indent + 2, "", text ? text : "");
+		if (!*line && !rest)
+			break;
+		printf("%*s| ", indent, "");
+		print_text(cli, STYLE_PLAIN, line);
+		putchar('\n');
 	}
 }
 
@@ -86,91 +88,90 @@ static bool is_empty(const json_t *value)
 	       (json_is_string(value) && json_string_length(value) == 0);
 }
 
-static bool is_scalar(const json_t *value)
+static bool has_lines(const json_t *value)
 {
-	return !json_is_object(value) && !json_is_array(value);
+	return json_is_string(value) && strchr(json_string_value(value), '\n');
+}
+
+/* A limit, {"value", "enforced"}, is one thing. */
+static bool is_limit(const json_t *value)
+{
+	return json_is_number(json_object_get(value, "value")) && json_is_boolean(json_object_get(value, "enforced"));
+}
+
+/* What stands below its name instead of beside it. */
+static bool is_nested(const json_t *value)
+{
+	if (json_is_array(value))
+		return json_is_object(json_array_get(value, 0));
+	return has_lines(value) || (json_is_object(value) && !is_limit(value));
+}
+
+/* What stands beside its name. */
+static void print_flat(const struct cli *cli, const char *name, const json_t *value)
+{
+	const json_t *entry;
+	char number[64];
+	size_t i;
+
+	if (is_limit(value)) {
+		printf("%s", format_number(number, sizeof(number), name, json_object_get(value, "value")));
+		if (!json_is_true(json_object_get(value, "enforced")))
+			printf(" (not enforced on this host)");
+	} else if (json_is_string(value)) {
+		print_value(cli, name, json_string_value(value));
+	} else if (json_is_number(value)) {
+		printf("%s", format_number(number, sizeof(number), name, value));
+	} else if (json_is_boolean(value)) {
+		printf("%s", json_is_true(value) ? "yes" : "no");
+	}
+	json_array_foreach (value, i, entry) {
+		if (i)
+			printf(", ");
+		print_flat(cli, name, entry);
+	}
 }
 
 static void print_object(const struct cli *cli, const json_t *object, int depth);
 
-static void print_scalar(const struct cli *cli, const char *name, const json_t *value, int indent)
-{
-	char text[64];
-
-	if (json_is_string(value) && strchr(json_string_value(value), '\n'))
-		print_lines(cli, json_string_value(value), indent);
-	else if (json_is_string(value))
-		print_value(cli, name, json_string_value(value));
-	else if (json_is_number(value))
-		puts(format_number(text, sizeof(text), name, value));
-	else
-		puts(json_is_true(value) ? "yes" : "no");
-}
-
-/* Scalars on one line; objects one below the other. */
-static void print_array(const struct cli *cli, const char *name, const json_t *array, int depth)
+/* What stands below its name. */
+static void print_nested(const struct cli *cli, const char *name, const json_t *value, int depth)
 {
 	const json_t *entry;
 	size_t i;
 
-	if (!is_scalar(json_array_get(array, 0))) {
-		putchar('\n');
-		json_array_foreach (array, i, entry)
-			if (json_is_object(entry)) {
-				if (i)
-					putchar('\n');
-				print_object(cli, entry, depth + 1);
-			}
+	if (streq(name, "timeline")) {
+		print_timeline(cli, value);
 		return;
 	}
-	json_array_foreach (array, i, entry) {
-		char number[64];
-		_free_ char *text = json_is_string(entry) ? term_text(&cli->out, json_string_value(entry)) : NULL;
-		printf("%s%s", i ? ", " : "", text ? text : format_number(number, sizeof(number), name, entry));
+	if (json_is_string(value))
+		print_lines(cli, json_string_value(value), 2 * depth);
+	else if (json_is_object(value))
+		print_object(cli, value, depth);
+	json_array_foreach (value, i, entry) {
+		if (i)
+			putchar('\n');
+		print_object(cli, entry, depth);
 	}
-	putchar('\n');
-}
-
-/* A limit, {"value", "enforced"}, is one thing. */
-static bool print_limit(const char *name, const json_t *object)
-{
-	const json_t *value = json_object_get(object, "value"), *enforced = json_object_get(object, "enforced");
-	char text[64];
-
-	if (!json_is_number(value) || !json_is_boolean(enforced))
-		return false;
-	printf("%s%s\n", format_number(text, sizeof(text), name, value),
-		json_is_true(enforced) ? "" : " (not enforced on this host)");
-	return true;
 }
 
 static void print_object(const struct cli *cli, const json_t *object, int depth)
 {
-	int indent = 2 * depth;
 	const char *name;
 	json_t *value;
 
 	if (depth >= MAX_DEPTH)
 		return;
 	json_object_foreach ((json_t *)object, name, value) {
-		if (is_empty(value))
-			continue;
 		_free_ char *safe = term_text(&cli->out, name);
-		if (!safe)
-			return;
-		if (streq(name, "timeline") && json_is_array(value)) {
-			printf("%s\n", safe);
-			print_timeline(cli, value);
+		if (!safe || is_empty(value))
 			continue;
-		}
-		print_name(cli, safe, indent);
-		if (is_scalar(value)) {
-			print_scalar(cli, name, value, indent);
-		} else if (json_is_array(value)) {
-			print_array(cli, name, value, depth);
-		} else if (!print_limit(name, value)) {
+		print_name(cli, safe, 2 * depth, is_nested(value));
+		if (is_nested(value)) {
+			print_nested(cli, name, value, depth + 1);
+		} else {
+			print_flat(cli, name, value);
 			putchar('\n');
-			print_object(cli, value, depth + 1);
 		}
 	}
 }

@@ -12,6 +12,7 @@
 enum {
 	GLANCE_MS = 500, /* for what is nice to have from a carrel that runs */
 	RETRY_MS = 20,
+	KIND_COLUMNS = 17, /* "session.unhealthy" */
 };
 
 /* Prints RESULT, which is released. */
@@ -98,6 +99,30 @@ enum exit_code run_template_show(struct cli *cli)
 
 /* ---- check ---- */
 
+/* A remedy, and the features that all have it, once: where the first of them stands. */
+static void print_remedy(const struct cli *cli, const json_t *items, size_t first)
+{
+	const char *remedy = text_of(json_array_get(items, first), "remedy"), *separator = "\n";
+	json_t *item;
+	size_t i;
+
+	if (!remedy || !*remedy)
+		return;
+	json_array_foreach (items, i, item) {
+		const char *other = text_of(item, "remedy");
+		if (!other || !streq(other, remedy))
+			continue;
+		if (i < first)
+			return;
+		fputs(separator, stdout);
+		print_text(cli, STYLE_BOLD, text_of(item, "name"));
+		separator = ", ";
+	}
+	printf(":\n  ");
+	print_text(cli, STYLE_PLAIN, remedy);
+	putchar('\n');
+}
+
 /* The remedies stand below the table: they are sentences. */
 static void print_check(const struct cli *cli, const json_t *items)
 {
@@ -114,16 +139,8 @@ static void print_check(const struct cli *cli, const json_t *items)
 		table_add(&table, text_of(item, "detail"));
 	}
 	table_print(&table, stdout);
-	json_array_foreach (items, i, item) {
-		const char *remedy = text_of(item, "remedy");
-		if (!remedy || !*remedy)
-			continue;
-		putchar('\n');
-		print_text(cli, STYLE_BOLD, text_of(item, "name"));
-		printf(": ");
-		print_text(cli, STYLE_PLAIN, remedy);
-		putchar('\n');
-	}
+	for (i = 0; i < json_array_size(items); i++)
+		print_remedy(cli, items, i);
 }
 
 /*
@@ -199,7 +216,7 @@ static void print_event(const struct cli *cli, const json_t *event)
 	printf(seq ? "%6lld  " : "     -  ", (long long)json_integer_value(seq));
 	print_text(cli, STYLE_DIM, text_of(event, "at"));
 	printf("  ");
-	print_text(cli, STYLE_BOLD, text_of(event, "kind"));
+	print_padded(cli, STYLE_BOLD, text_of(event, "kind"), KIND_COLUMNS);
 	printf("  ");
 	print_text(cli, STYLE_PLAIN, text_of(event, "session"));
 	json_object_foreach ((json_t *)event, name, value) {

@@ -193,18 +193,19 @@ enum exit_code run_wait(struct cli *cli)
 	return EXIT_OK;
 }
 
-/* What the verb's method did to one session: its state, or that it is no more. */
-static void print_result(const struct cli *cli, const json_t *result)
+/* What the verb's method did to one session: its state now, or that it is no more. */
+static void print_result(const struct cli *cli, const char *word, const json_t *result)
 {
-	const char *removed = text_of(result, "removed");
+	bool removed = streq(cli->verb->method, "session.remove");
+	const char *id = text_of(result, "id"), *state = removed ? "removed" : text_of(result, "state");
 
 	if (cli->json) {
 		print_json(cli, result);
 		return;
 	}
-	print_text(cli, STYLE_PLAIN, removed ? removed : text_of(result, "id"));
+	print_text(cli, STYLE_PLAIN, id ? id : word);
 	printf("  ");
-	print_text(cli, STYLE_PLAIN, removed ? "removed" : text_of(result, "state"));
+	print_text(cli, STYLE_PLAIN, state);
 	putchar('\n');
 }
 
@@ -230,7 +231,7 @@ enum exit_code run_each(struct cli *cli)
 				return worst;
 			continue;
 		}
-		print_result(cli, result);
+		print_result(cli, by_owner ? text_of(result, "removed") : cli->words[i], result);
 		json_decref(result);
 	}
 	return worst;

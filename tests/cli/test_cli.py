@@ -113,7 +113,7 @@ class Sessions(CliTest):
                  "pids": {"current": 3}}
         server = self.serve(session__stats=stats, session__list={"sessions": [
             SESSION, {**SESSION, "id": "old", "state": "ended"}], "cursor": None})
-        self.assertRegex(self.run_cli("stats", "x").stdout, r"\nx +1\.0 MiB +2\.0 MiB +1 s +3\n")
+        self.assertRegex(self.run_cli("stats", "x").stdout, r"\nx +1 MiB +2 MiB +1 s +3\n")
         self.assertRegex(self.run_cli("stats").stdout, r"\nsess-1 ")
         self.assertEqual([p for m, p in server.requests if m == "session.stats"], [{"session": "x"}, {"session": "sess-1"}])
         server.methods["session.stats"] = {"memory": None, "cpu": None, "pids": {"current": None}}
@@ -163,8 +163,8 @@ class Streams(CliTest):
         server = self.serve(events__subscribe=subscribe)
         result = self.run_cli("events", "--since", "0", "--kind", "session.*", expect=3)
         lines = result.stdout.splitlines()
-        self.assertRegex(lines[0], r"^ +4  2026-11-21T10:00:00.000Z  session.ready  s  owner=\"o\"$")
-        self.assertRegex(lines[1], r"^ +5  .*session.ended  s  owner=\"\\u001B\[2J\"  reason=\"expired\"$")
+        self.assertRegex(lines[0], r"^ +4  2026-11-21T10:00:00.000Z  session.ready      s  owner=\"o\"$")
+        self.assertRegex(lines[1], r"^ +5  .*session.ended      s  owner=\"\\u001B\[2J\"  reason=\"expired\"$")
         self.assertIn('{"from":1,"to":3}', result.stderr)
         self.assertEqual(server.requests[0][1], {"since": 0, "kinds": ["session.*"]})
         lines = self.run_cli("events", "--json", expect=3).stdout.splitlines()
@@ -250,13 +250,15 @@ class Failures(CliTest):
 
 class Host(CliTest):
     CHECK = {"items": [{"name": "cgroup.memory", "state": "ok", "detail": "v2", "remedy": ""},
-                       {"name": "net.nftables", "state": "degraded", "detail": "old", "remedy": "a newer kernel"}]}
+                       {"name": "net.nftables", "state": "degraded", "detail": "old", "remedy": "a newer kernel"},
+                       {"name": "idmap", "state": "degraded", "detail": "no tmpfs", "remedy": "a newer kernel"},
+                       {"name": "account", "state": "degraded", "detail": "none", "remedy": "add one"}]}
 
     def test_check_asks_carrel(self):
         server = self.serve(system__check=self.CHECK)
         shown = self.run_cli("check").stdout
         self.assertRegex(shown, r"cgroup\.memory +ok +v2\n")
-        self.assertIn("net.nftables: a newer kernel\n", shown)
+        self.assertTrue(shown.endswith("\n\nnet.nftables, idmap:\n  a newer kernel\n\naccount:\n  add one\n"), shown)
         server.methods["system.check"] = {"items": [{**self.CHECK["items"][0], "state": "missing"}]}
         self.run_cli("check", expect=1)
         self.run_cli("check", "--json", expect=1)
@@ -287,7 +289,7 @@ class Host(CliTest):
         template = {"name": "browser", "image": "browser", "description": "Chromium", "limits": {
             "memory_bytes": 4294967296, "cpus": 2.0}, "idle_timeout_seconds": 1800.0, "ttl_seconds": None}
         server = self.serve(template__list={"templates": [template]}, template__get=template)
-        self.assertRegex(self.run_cli("template", "list").stdout, r"\nbrowser +browser +4\.0 GiB +2 +Chromium\n")
+        self.assertRegex(self.run_cli("template", "list").stdout, r"\nbrowser +browser +4 GiB +2 +Chromium\n")
         self.assertRegex(self.run_cli("template", "show", "browser").stdout, r"idle_timeout_seconds +30 min\n")
         self.assertEqual(server.requests[1], ("template.get", {"template": "browser"}))
 
