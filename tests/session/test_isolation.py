@@ -2,23 +2,20 @@
 """Nothing passes between sessions, nor from a session to the host; the host reaches what a session offers."""
 
 import re
+import shutil
 import socket
 import subprocess
 import threading
 import unittest
 
-from carrel_host import Host, RpcError, own_network, wait_until
-
-SERVER = ["/bin/busybox", "sh", "-c",
-          "echo served > /tmp/index.html; busybox nc -u -l -p 9000 >/dev/null & "
-          "echo up; exec busybox httpd -f -p 8000 -h /tmp"]
+from carrel_host import Host, RpcError, compile_static, own_network, wait_until
 
 
 def setUpModule():
     own_network()
     # The host's own address, on an interface that could lead elsewhere.
-    for command in ("link add uplink type dummy", "link set uplink up", "addr add 192.0.2.1/24 dev uplink",
-                    "addr add 2001:db8::1/64 dev uplink nodad"):
+    for command in ("link add uplink type veth peer name elsewhere", "link set uplink up", "link set elsewhere up",
+                    "addr add 192.0.2.1/24 dev uplink", "addr add 2001:db8::1/64 dev uplink nodad"):
         subprocess.run(["ip", *command.split()], check=True)
 
 
@@ -49,75 +46,89 @@ class Listener:
 class Isolation(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        template = Host.template(None, "minimal")
+        # A workload with raw sockets, and one port of its loopback redirected.
+        template = {**Host.template(None, "minimal"), "capabilities": ["NET_RAW"]}
         template["network"] = {**template.get("network", {}), "loopback_ports": [7000]}
-        # ping needs a raw socket, where the template gives one.
-        cls.host = Host(templates={"looped": template}).start()
+        cls.host = Host(templates={"prober": template})
+        shutil.copy(compile_static("prober.c", cls.host.dir), cls.host.state_dir / "rootfs/minimal/0/bin/prober")
+        cls.host.start()
         cls.client = cls.host.client()
-        cls.victim = cls.client.call("session.create", template="minimal", id="victim", command=SERVER)
+        cls.victim = cls.serve("victim", 8000)
         cls.listener = Listener(7777)
 
     @classmethod
     def tearDownClass(cls):
         cls.host.close()
 
-    def inside(self, script, template="minimal"):
-        """Runs SCRIPT as the workload of a new session; its output."""
-        session = self.client.call("session.create", template=template, wait="created",
+    @classmethod
+    def serve(cls, name, port):
+        """A session that answers on PORT."""
+        session = cls.client.call("session.create", template="prober", id=name, command=["/bin/prober", "serve", str(port)])
+        wait_until(lambda: "serving" in cls.output(name), what="the server")
+        return session
+
+    @classmethod
+    def output(cls, name):
+        return "".join(e["text"] for e in cls.client.call("session.logs", session=name)["entries"])
+
+    def inside(self, *tries):
+        """Makes each try ("tcp 10.0.0.1 80") from a new session; {"tcp 10.0.0.1": result}."""
+        script = "\n".join(f"prober {t} &" for t in tries) + "\nwait\n"
+        session = self.client.call("session.create", template="prober", wait="created",
                                    command=["/bin/busybox", "sh", "-c", script])
         self.client.call("session.wait", session=session["id"], **{"for": "ended"}, timeout_seconds=50)
-        entries = self.client.call("session.logs", session=session["id"])["entries"]
+        said = dict(re.findall(r"^(\w+ \S+): (.*)$", self.output(session["id"]), re.M))
         self.client.call("session.remove", session=session["id"])
-        return "".join(e["text"] for e in entries)
+        self.assertEqual(len(said), len(tries), said)
+        return said
 
-    def fetch(self, address, port=8000):
-        with socket.create_connection((address, port), timeout=5) as s:
-            s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            return s.makefile("rb").read()
+    def from_host(self, protocol, address, port):
+        result = subprocess.run([self.host.dir / "prober", protocol, address, str(port)], capture_output=True, text=True)
+        return result.stdout.split(": ", 1)[1].strip()
+
+    def host_end(self):
+        network, last = self.victim["address"].rsplit(".", 1)
+        return f"{network}.{int(last) + 1}"
+
+    def test_the_tries_would_work(self):
+        """A session reaches itself, by every protocol: what fails below fails because of a wall."""
+        tries = [f"{p} {a} 7000" for p in ("tcp", "udp", "icmp") for a in ("127.0.0.1", "::1")]
+        session = self.client.call("session.create", template="prober", wait="created", command=[
+            "/bin/busybox", "sh", "-c",
+            "prober serve 7000 & sleep 0.2\n" + "\n".join(f"prober {t}" for t in tries) + "\nkill $!"])
+        self.client.call("session.wait", session=session["id"], **{"for": "ended"}, timeout_seconds=50)
+        said = self.output(session["id"])
+        for t in tries:
+            self.assertIn(f"{' '.join(t.split()[:2])}: reached", said)
 
     def test_the_host_reaches_the_session(self):
-        wait_until(lambda: self.client.call("session.logs", session="victim")["entries"], what="server")
-        self.assertIn(b"served", self.fetch(self.victim["address"]))
-        self.assertIn(b"served", self.fetch(self.victim["ipv6"]))
+        for address in (self.victim["address"], self.victim["ipv6"]):
+            for protocol in ("tcp", "udp", "icmp"):
+                self.assertEqual(self.from_host(protocol, address, 8000), "reached", f"{protocol} {address}")
 
     def test_loopback_port_is_reached_at_the_address(self):
-        session = self.client.call("session.create", template="looped", id="looped", command=[
-            "/bin/busybox", "sh", "-c", "echo looped > /tmp/index.html; echo up; exec busybox httpd -f -p 127.0.0.1:7000 -h /tmp"])
-        wait_until(lambda: self.client.call("session.logs", session="looped")["entries"], what="server")
-        self.assertIn(b"looped", self.fetch(session["address"], 7000))
-        with self.assertRaises(OSError):
-            self.fetch(session["address"], 7001)
+        session = self.client.call("session.create", template="prober", id="looped", command=[
+            "/bin/busybox", "sh", "-c", "echo serving; exec busybox httpd -f -p 127.0.0.1:7000"])
+        wait_until(lambda: self.from_host("tcp", session["address"], 7000) == "reached", what="the redirect")
+        self.assertEqual(self.from_host("tcp", session["address"], 7001), "Connection refused")
 
     def test_sessions_do_not_reach_each_other(self):
-        self.test_the_host_reaches_the_session()
-        a4, a6 = self.victim["address"], self.victim["ipv6"]
-        said = self.inside(f"""
-            for a in {a4} [{a6}]; do busybox wget -T 2 -q -O - http://$a:8000/ 2>&1 && echo REACHED tcp $a; done
-            echo x | busybox nc -u -w 1 {a4} 9000 ; echo x | busybox nc -u -w 1 {a6} 9000
-            busybox ping -c 1 -W 1 {a4} >/dev/null 2>&1 && echo REACHED icmp
-            busybox ping6 -c 1 -W 1 {a6} >/dev/null 2>&1 && echo REACHED icmp6
-            echo finished""")
-        self.assertIn("finished", said)
-        self.assertNotIn("REACHED", said)
-        self.assertNotIn("served", said)
+        other = self.serve("other", 8000)
+        before = self.output("victim").count("got") + self.output("other").count("got")
+        tries = [f"{p} {s[a]} 8000" for p in ("tcp", "udp", "icmp") for s in (self.victim, other)
+                 for a in ("address", "ipv6")]
+        for name, result in self.inside(*tries).items():
+            self.assertNotEqual(result, "reached", name)
+        self.assertEqual(self.output("victim").count("got") + self.output("other").count("got"), before)
 
     def test_sessions_do_not_reach_the_host(self):
-        gateway = self.victim["address"].rsplit(".", 1)
-        host_end = f"{gateway[0]}.{int(gateway[1]) + 1}"
-        said = self.inside(f"""
-            for a in 192.0.2.1 [2001:db8::1] {host_end} 169.254.169.254; do
-                busybox wget -T 2 -q -O - http://$a:7777/ 2>&1 && echo REACHED tcp $a
-                echo x | busybox nc -u -w 1 $(echo $a | tr -d '[]') 7777
-            done
-            busybox ping -c 1 -W 1 192.0.2.1 >/dev/null 2>&1 && echo REACHED icmp
-            busybox ping6 -c 1 -W 1 2001:db8::1 >/dev/null 2>&1 && echo REACHED icmp6
-            echo finished""")
-        self.assertIn("finished", said)
-        self.assertNotIn("REACHED", said)
+        hosts = ["192.0.2.1", "2001:db8::1", self.host_end(), "169.254.169.254"]
+        tries = [f"{p} {a} 7777" for p in ("tcp", "udp", "icmp") for a in hosts]
+        for name, result in self.inside(*tries).items():
+            self.assertNotEqual(result, "reached", name)
         self.assertEqual(self.listener.seen, [])
         # The listener does listen: the host itself reaches it.
-        with socket.create_connection(("192.0.2.1", 7777), timeout=5):
-            pass
+        self.assertEqual(self.from_host("tcp", "192.0.2.1", 7777), "reached")
         wait_until(lambda: self.listener.seen, what="the listener's own check")
         self.listener.seen.clear()
 
@@ -128,7 +139,10 @@ class Isolation(unittest.TestCase):
         self.assertRegex(str(caught.exception), "egress|internet")
 
     def test_interface_is_bare(self):
-        said = self.inside("busybox ip addr show; busybox ip route; busybox ip neigh; echo finished")
+        session = self.client.call("session.create", template="prober", wait="created", command=[
+            "/bin/busybox", "sh", "-c", "ip addr show; ip route; ip neigh"])
+        self.client.call("session.wait", session=session["id"], **{"for": "ended"}, timeout_seconds=50)
+        said = self.output(session["id"])
         self.assertNotIn("fe80", said)
         self.assertEqual(len(re.findall(r"^\d+: ", said, re.M)), 2, said)
 

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each system call that making a slot needs fails once; each time there is an error with its step, and nothing left.
+ * Linked with -Wl,--wrap= for every call below. Needs root.
+ */
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "netns_stage.h"
+
+static unsigned call_count, failing_call; /* 0: none */
+
+static bool this_call_fails(void)
+{
+	if (failing_call == 0 || ++call_count != failing_call)
+		return false;
+	errno = ENOBUFS;
+	return true;
+}
+
+/* clang-format off */
+#define WRAP(type, name, params, args) \
+	type __real_##name params; \
+	type __wrap_##name params; \
+	type __wrap_##name params { return this_call_fails() ? -1 : __real_##name args; }
+
+WRAP(int, pipe2, (int fds[2], int flags), (fds, flags))
+WRAP(int, open, (const char *path, int flags), (path, flags))
+WRAP(int, openat, (int fd, const char *path, int flags), (fd, path, flags))
+WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
+WRAP(int, socket, (int family, int type, int protocol), (family, type, protocol))
+WRAP(int, bind, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
+WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags))
+WRAP(ssize_t, recv, (int fd, void *data, size_t size, int flags), (fd, data, size, flags))
+/* clang-format on */
+
+long __real_syscall(long number, long a, long b, long c);
+long __wrap_syscall(long number, long a, long b, long c);
+
+/* What the child of clone3 does cannot fail. */
+long __wrap_syscall(long number, long a, long b, long c)
+{
+	return number == SYS_clone3 && this_call_fails() ? -1 : __real_syscall(number, a, b, c);
+}
+
+int __real_setns(int fd, int type);
+int __wrap_setns(int fd, int type);
+
+/* If the way back fails the process ends, as it should; only the way in is tried. */
+int __wrap_setns(int fd, int type)
+{
+	struct stat there, host;
+	return fstat(fd, &there) == 0 && fstat(stage.host, &host) == 0 && there.st_ino != host.st_ino &&
+			       this_call_fails()
+		       ? -1
+		       : __real_setns(fd, type);
+}
+
+static void ignore_gone(_unused_ uint32_t slot, _unused_ void *arg)
+{
+}
+
+static void test_make(_unused_ void **state)
+{
+	const uint16_t port = CDP_PORT;
+	const int before = stage_count_fds();
+	struct netns_slot slot;
+	unsigned n = 0;
+
+	for (int r = -1; r < 0;) {
+		call_count = 0;
+		failing_call = ++n;
+		r = netns_make(stage.netns, 3, &port, 1, &slot, &stage.err);
+		failing_call = 0;
+		if (r == 0)
+			break;
+		assert_int_equal(r, -ENOBUFS);
+		assert_int_equal(stage.err.num, r);
+		assert_true(stage.err.step[0] && stage.err.object[0]);
+		assert_int_equal(stage_count_fds(), before);
+		assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), -1);
+		/* Where the answer to the making itself is lost, the link goes with its namespace, a moment later. */
+		if (netns_slot_exists(stage.netns, 3))
+			stage_wait_until_gone(1U << 3);
+		assert_false(netns_slot_exists(stage.netns, 3));
+		assert_ok(netns_gone(stage.netns, ignore_gone, NULL));
+	}
+	assert_in_range(n, 20, 40); /* some two dozen calls */
+	assert_int_equal(stage_count_fds(), before + 2);
+	netns_slot_release(&slot);
+	stage_wait_until_gone(1U << 3);
+}
+
+static void test_open(_unused_ void **state)
+{
+	const int before = stage_count_fds();
+	struct netns *netns;
+	unsigned n = 0;
+
+	for (int r = -1; r < 0;) {
+		call_count = 0;
+		failing_call = ++n;
+		r = netns_open(&stage_config, &netns, &stage.err);
+		failing_call = 0;
+		assert_true(r == 0 || (r == -ENOBUFS && stage.err.num == r));
+		assert_true(r == 0 || stage_count_fds() == before);
+	}
+	assert_in_range(n, 5, 10);
+	netns_close(netns);
+	assert_int_equal(stage_count_fds(), before);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_make, stage_open, stage_close),
+		cmocka_unit_test_setup_teardown(test_open, stage_open, stage_close),
+	};
+	if (geteuid() != 0)
+		return 77; /* skipped */
+	return cmocka_run_group_tests_name("netns failures", tests, stage_build, NULL);
+}
