@@ -139,8 +139,10 @@ static int run_steps(struct session *session, struct err *err)
 		if (r < 0)
 			return err_set(err, r, step_table[i].name, "ledger");
 		r = step_table[i].run(session, err);
-		if (r < 0)
+		if (r < 0) {
+			err_within(err, step_table[i].name);
 			return r;
+		}
 		uint64_t now = monotonic_ns();
 		note_time(session->making, step_table[i].name, now - before);
 		before = now;

@@ -18,6 +18,15 @@ int err_set(struct err *err, int num, const char *step, const char *object_forma
 	return num;
 }
 
+void err_within(struct err *err, const char *step)
+{
+	struct err inner = *err;
+
+	if (streq(inner.step, step))
+		return;
+	err_set(err, inner.num, step, "%s%s%s", inner.step, inner.object[0] ? " " : "", inner.object);
+}
+
 const char *err_text(const struct err *err, char *buf, size_t size)
 {
 	snprintf(buf, size, "%s%s%s: %s", err->step, err->object[0] ? " " : "", err->object, strerror(-err->num));
