@@ -64,13 +64,9 @@ static struct session *new_stranger(struct lifecycle *lifecycle, const struct su
 /* One that ends already: there is nothing to connect to, but its output may say how it ended. */
 static void adopt_ending(struct session *session, int *fds, size_t n_fds)
 {
-	if (n_fds > SUPER_FD_OUTPUT) {
-		session->cgroup_fd = steal_fd(&fds[SUPER_FD_CGROUP]);
+	if (n_fds > SUPER_FD_OUTPUT)
 		session->output_fd = steal_fd(&fds[SUPER_FD_OUTPUT]);
-	}
-	session->init_gone = true;
-	if (session->record.state != SESSION_STOPPING)
-		session_enter(session, SESSION_STOPPING);
+	session_exited(session, NULL);
 	session_kill(session);
 }
 

@@ -50,6 +50,16 @@ static int write_changes(struct lifecycle *lifecycle)
 	return r;
 }
 
+static void ignore_answer(void *owner _unused_, struct msg *answer _unused_)
+{
+}
+
+/* The supervisor keeps how a session ended until it is written down here. */
+static void tell_noted(struct lifecycle *lifecycle, const char *id)
+{
+	super_link_tell(&lifecycle->super, SUPER_NOTED, id, ignore_answer, lifecycle);
+}
+
 static void settle_written(struct lifecycle *lifecycle)
 {
 	struct loop *loop = lifecycle_loop(lifecycle);
@@ -57,6 +67,10 @@ static void settle_written(struct lifecycle *lifecycle)
 	for (struct list *l; (l = list_take_first(&lifecycle->dirty));) {
 		struct session *session = container_of(l, struct session, of_dirty);
 		session->dirty = false;
+		if (session->init_gone && !session->noted) {
+			session->noted = true;
+			tell_noted(lifecycle, session->record.id);
+		}
 		if (session->forgotten)
 			session_free(session);
 	}
@@ -183,10 +197,13 @@ static void on_session(struct super_link *link, const struct super_ev_session *e
 
 static void on_exited(struct super_link *link, const struct super_ev_exited *event)
 {
-	struct session *session = session_find(container_of(link, struct lifecycle, super), event->id);
+	struct lifecycle *lifecycle = container_of(link, struct lifecycle, super);
+	struct session *session = session_find(lifecycle, event->id);
 
 	if (session && session_is_made(session))
 		session_exited(session, event);
+	else
+		tell_noted(lifecycle, event->id);
 }
 
 static void on_gone(struct super_link *link, const char *id)

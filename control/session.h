@@ -46,6 +46,7 @@ struct session {
 	int spec_fd, cgroup_fd, output_fd;
 	uint64_t started_ns; /* CLOCK_BOOTTIME of the workload's start */
 	bool asked; /* SUPER_CREATE is under way */
+	bool noted; /* the supervisor knows that its end is written down */
 	bool frozen; /* it is, or will be once the change is over */
 	struct call *change; /* of session.pause or .resume: SUPER_FREEZE or SUPER_THAW is under way; or NULL */
 	bool killed; /* SUPER_KILL was sent */
@@ -141,7 +142,7 @@ void session_workload_exited(struct session *session, int exit_code, int signal)
 /* The connection to its init ended. */
 void session_lost_init(struct session *session, int error);
 
-/* SUPER_EV_EXITED and SUPER_EV_GONE. */
+/* SUPER_EV_EXITED (NULL: it was not there to hear it) and SUPER_EV_GONE. */
 void session_exited(struct session *session, const struct super_ev_exited *event);
 void session_gone(struct session *session);
 

@@ -93,11 +93,21 @@ static void serve_check(struct supervisor *super, struct session *session _unuse
 	send_to_control(super, &checked->header, NULL, 0);
 }
 
+/* -1 with errno when it is not there. */
+static int open_output(struct session *session)
+{
+	/* A session of a former supervisor's that has ended was not opened. */
+	if (session->dir_fd < 0)
+		session->dir_fd = openat(session->super->sessions_fd, session->entry.id,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return openat(session->dir_fd, "output", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
 /* What control gets of a live session. Returns how many descriptors, or a negative errno. */
 static int open_for_control(struct session *session, int fds[SUPER_FD_COUNT])
 {
 	_close_ int cgroup = fcntl(session->cgroup_fd, F_DUPFD_CLOEXEC, 3);
-	_close_ int output = openat(session->dir_fd, "output", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_close_ int output = open_output(session);
 	_close_ int init = -1;
 
 	if (cgroup < 0 || output < 0)
@@ -138,7 +148,10 @@ static void list_one(struct session *session)
 	ev.enforced = e->enforced;
 	ev.started_ns = e->started_ns;
 	fill_addresses(session, ev.ipv4, ev.ipv6);
-	if (session->phase == PHASE_LIVE) {
+	if (session->phase == PHASE_ENDING) {
+		fds[SUPER_FD_OUTPUT] = open_output(session);
+		n = fds[SUPER_FD_OUTPUT] >= 0;
+	} else {
 		ev.frozen = cgroup_is_frozen(session);
 		n = open_for_control(session, fds);
 		if (n < 0) {
@@ -274,6 +287,13 @@ static void serve_kill(struct supervisor *super, struct session *session, struct
 	session_end(session);
 }
 
+static void serve_noted(struct supervisor *super, struct session *session, struct msg *msg)
+{
+	session->noted = true;
+	answer_done(super, &msg->header, NULL);
+	session_advance(session);
+}
+
 static void serve_freeze(struct supervisor *super, struct session *session, struct msg *msg)
 {
 	answer_error(super, &msg->header, cgroup_freeze(session, true), "freeze", session->entry.id);
@@ -348,6 +368,9 @@ static const struct op op_table[] = {
 	{ SUPER_KILL, CREATING | LIVE | ENDING, serve_kill,
 	  "end a session",
 	  "reaches only the cgroup of a session in the ledger" },
+	{ SUPER_NOTED, ENDING, serve_noted,
+	  "let go of how a session ended",
+	  "removes the directory of a session in the ledger that has ended; a control that never asks keeps only its own slots busy" },
 	{ SUPER_FREEZE, LIVE, serve_freeze,
 	  "stop a session's processes",
 	  "reaches only the cgroup of a session in the ledger; a frozen one can still be killed" },

@@ -93,6 +93,9 @@ static int undo_directory(struct session *session)
 	static const char *const files[] = { "init.sock", "output" };
 	struct supervisor *super = session->super;
 
+	/* How it ended is in there, and whoever is control when that is asked for must be able to read it. */
+	if (session->entry.live && !session->noted && !super->ending)
+		return -EAGAIN;
 	if (session->dir_fd < 0)
 		session->dir_fd = openat(
 			super->sessions_fd, session->entry.id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

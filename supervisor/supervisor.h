@@ -69,6 +69,7 @@ struct session {
 	struct loop_timer timer; /* the latest moment for init's report; later, the next try of an undo */
 	struct loop_io events_io; /* cgroup.events while the cgroup drains */
 	bool killed; /* control asked for the end */
+	bool noted; /* control has written down how it ended */
 	uint64_t answer_to; /* control's SUPER_CREATE that still waits for its answer; 0: none */
 	struct err failure; /* why creation failed */
 };

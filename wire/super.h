@@ -20,13 +20,14 @@ enum super_op {
 	SUPER_LIST, /* struct super_plain → SUPER_EV_SESSION each, then struct super_done */
 	SUPER_CREATE, /* struct super_create, descriptor: spec → struct super_created, SUPER_FD_* of the session */
 	SUPER_CONNECT, /* struct super_session → struct super_done, descriptor: a new connection to its init */
+	SUPER_NOTED, /* struct super_session → struct super_done: its end is in the registry, forget it */
 	SUPER_KILL, /* struct super_session → struct super_done when the kill is under way */
 	SUPER_FREEZE, /* struct super_session → struct super_done */
 	SUPER_THAW, /* struct super_session → struct super_done */
 	SUPER_SET_LIMITS, /* struct super_set_limits → struct super_limits_set */
 
-	SUPER_EV_SESSION = 0x100, /* struct super_ev_session, SUPER_FD_* of the session (one that ends has none) */
-	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is being undone */
+	SUPER_EV_SESSION = 0x100, /* struct super_ev_session, SUPER_FD_* of the session; of one that ends the output alone */
+	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is undone, the output kept until SUPER_NOTED */
 	SUPER_EV_GONE, /* struct super_session: every host resource is given back; the id is free again */
 };
 
@@ -35,8 +36,8 @@ enum super_op {
  * directory is open for reading (its files are world-readable and root's to write), the output file read-only.
  */
 enum super_fd {
-	SUPER_FD_CGROUP,
 	SUPER_FD_OUTPUT,
+	SUPER_FD_CGROUP,
 	SUPER_FD_INIT, /* connected SOCK_SEQPACKET, nonblocking: wire/init.h is spoken there */
 	SUPER_FD_COUNT,
 };

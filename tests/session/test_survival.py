@@ -95,19 +95,35 @@ class Survival(unittest.TestCase):
                 self.client.call("session.stop", session=name)
                 self.assertEqual(self.client.call("session.get", session=name)["end"]["reason"], "stopped")
 
+    def test_session_ends_while_control_is_down(self):
+        """Its end is told to the next control, which has the exit code from the output that was kept for it."""
+        self.client.call("session.create", template="minimal", id="ends",
+                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 0.3; exit 5"])
+        control, init = self.host.control_pid(), self.host.init_pids()[0]
+        os.kill(control, signal.SIGSTOP)  # it hears nothing from here on
+        wait_until(lambda: not os.path.exists(f"/proc/{init}"), what="the session ended")
+        os.kill(control, signal.SIGKILL)
+        self.reconnect()
+        self.expect_exit_code_5()
+
     def test_session_ends_while_nobody_watches(self):
         self.client.call("session.create", template="minimal", id="ends",
-                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 1; exit 5"])
-        process = self.host.process
-        init = self.host.init_pids()
+                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 0.5; exit 5"])
+        process, control, init = self.host.process, self.host.control_pid(), self.host.init_pids()[0]
+        os.kill(control, signal.SIGSTOP)
         process.kill()
+        os.kill(control, signal.SIGKILL)
         process.wait(10)
-        wait_until(lambda: not any(os.path.exists(f"/proc/{p}") for p in init), what="the session ended")
+        wait_until(lambda: not os.path.exists(f"/proc/{init}/exe"), what="the session ended")
         self.host.start()
         self.client = self.host.client()
+        self.expect_exit_code_5()
+
+    def expect_exit_code_5(self):
         ended = self.client.call("session.wait", session="ends", **{"for": "ended"}, timeout_seconds=10)
         self.assertEqual(ended["end"]["reason"], "exited")
         self.assertEqual(ended["end"]["exit_code"], 5)
+        self.assertIn("dying", "".join(e["text"] for e in self.client.call("session.logs", session="ends")["entries"]))
         wait_until(lambda: not any("/ends" in p for p in snapshot(self.host)["cgroups"]), what="nothing left")
 
     def test_stranger_with_the_same_pid_is_not_adopted(self):

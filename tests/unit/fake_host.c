@@ -326,7 +326,7 @@ static void answer_list(struct fake_host *host, const struct msg_header *request
 		memcpy(ev.template, s->template, NAME_SIZE);
 		memcpy(ev.ipv4, (uint8_t[]){ 100, 96, 0, 6 }, 4);
 		connect_init(host, s, fds);
-		put(host->super, &ev, SUPER_EV_SESSION, 0, sizeof(ev), fds, s->ending ? 2 : SUPER_FD_COUNT);
+		put(host->super, &ev, SUPER_EV_SESSION, 0, sizeof(ev), fds, s->ending ? 1 : SUPER_FD_COUNT);
 		close(fds[SUPER_FD_INIT]);
 	}
 	answer_done(host, request, 0);
@@ -353,6 +353,11 @@ static void serve_session_op(struct fake_host *host, const struct super_session 
 {
 	struct fake_session *session = host_session(host, request->id);
 
+	if (request->header.op == SUPER_NOTED) {
+		host->n_noted++;
+		answer_done(host, &request->header, 0);
+		return;
+	}
 	answer_done(host, &request->header, session ? 0 : -ESRCH);
 	if (!session)
 		return;

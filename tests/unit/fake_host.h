@@ -82,7 +82,7 @@ struct fake_host {
 	bool silent_exec; /* it does not end */
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */
 	/* What was seen */
-	unsigned n_creates, n_kills, n_thaws;
+	unsigned n_creates, n_kills, n_thaws, n_noted;
 };
 
 /* A directory, a configuration with the templates "plain", "http", "tcp" and "exec", nothing running. */
