@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands of the session, as init sees them: the workload, which is number 0, and what control has it run. All are
+ * init's children; so a pid in the table is that command until init itself has reaped it.
+ */
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include "sandbox/serve.h"
+
+enum { REAPS_PER_ROUND = 256 };
+
+static struct exec *find_by_id(struct serve *serve, uint64_t id)
+{
+	for (size_t i = 0; i < serve->n_execs_used; i++)
+		if (serve->execs[i].state != EXEC_FREE && serve->execs[i].id == id)
+			return &serve->execs[i];
+	return NULL;
+}
+
+static struct exec *find_by_pid(struct serve *serve, pid_t pid)
+{
+	for (size_t i = 0; i < serve->n_execs_used; i++) {
+		enum exec_state state = serve->execs[i].state;
+		if ((state == EXEC_STARTING || state == EXEC_RUNNING) && serve->execs[i].pid == pid)
+			return &serve->execs[i];
+	}
+	return NULL;
+}
+
+static struct exec *find_free(struct serve *serve)
+{
+	for (size_t i = 1; i < serve->n_execs_used; i++)
+		if (serve->execs[i].state == EXEC_FREE)
+			return &serve->execs[i];
+	return serve->n_execs_used < ARRAY_SIZE(serve->execs) ? &serve->execs[serve->n_execs_used++] : NULL;
+}
+
+static void answer_started(struct serve *serve, uint32_t asked_by, uint64_t id, pid_t pid, const struct err *err)
+{
+	struct init_started started = { .err = *err, .pid = pid };
+
+	msg_init(&started.header, INIT_EXEC | MSG_REPLY, id, sizeof(started));
+	control_answer(serve, asked_by, &started.header, NULL, 0);
+}
+
+/* ---- requests ---- */
+
+static int start(struct serve *serve, const struct msg *msg, struct err *err)
+{
+	const struct spawn what = {
+		.rules = &serve->rules,
+		.spec = msg->fds[0],
+		.fds = { msg->fds[1], msg->fds[2], msg->fds[3] },
+		.n_fds = SPAWN_STDIO,
+	};
+	struct exec new = { .id = msg->header.id, .state = EXEC_STARTING, .asked_by = serve->n_controls };
+
+	if (new.id == 0 || find_by_id(serve, new.id))
+		return err_set(err, -EEXIST, "spawn", "number %llu", (unsigned long long)new.id);
+	struct exec *exec = find_free(serve);
+	if (!exec)
+		return err_set(err, -EAGAIN, "spawn", "%d commands run already", INIT_MAX_EXECS);
+	int r = spawn(&what, &new.pid, &new.pipe, err);
+	if (r < 0)
+		return r;
+	*exec = new;
+	/* If it cannot be watched, the child's end tells. */
+	serve_watch(serve, new.pipe, SOURCE_EXEC, (size_t)(exec - serve->execs), EPOLLIN);
+	return 0;
+}
+
+void exec_request(struct serve *serve, struct msg *msg)
+{
+	struct err err = { 0 };
+
+	if (start(serve, msg, &err) < 0)
+		answer_started(serve, serve->n_controls, msg->header.id, 0, &err);
+}
+
+void exec_signal(struct serve *serve, struct msg *msg)
+{
+	const struct init_signal *request = (const void *)msg->bytes;
+	const struct exec *exec = find_by_id(serve, request->exec);
+	struct init_done done = { 0 };
+
+	msg_init(&done.header, INIT_SIGNAL | MSG_REPLY, msg->header.id, sizeof(done));
+	/* A command leads the process group with its own number, or has not got to that: then there is no such group. */
+	if (!exec || exec->state == EXEC_ENDED)
+		err_set(&done.err, -ESRCH, "signal", "command %llu", (unsigned long long)request->exec);
+	else if (kill(request->group ? -exec->pid : exec->pid, request->signal) < 0)
+		err_set(&done.err, -errno, "signal", "command %llu", (unsigned long long)request->exec);
+	control_answer(serve, serve->n_controls, &done.header, NULL, 0);
+}
+
+/* ---- the lives of commands ---- */
+
+void exec_ready(struct serve *serve, size_t index)
+{
+	struct exec *exec = &serve->execs[index];
+	struct err err = { 0 };
+
+	if (exec->state != EXEC_STARTING)
+		return;
+	int r = spawn_result(exec->pipe, &err);
+	if (r == 0)
+		return;
+	serve_drop(serve, &exec->pipe);
+	answer_started(serve, exec->asked_by, exec->id, r < 0 ? 0 : exec->pid, &err);
+	/* One that was not started leaves a child to be reaped, which is then nobody's. */
+	exec->state = r < 0 ? EXEC_FREE : EXEC_RUNNING;
+}
+
+static void child_ended(struct serve *serve, const siginfo_t *info)
+{
+	struct exec *exec = find_by_pid(serve, info->si_pid);
+
+	/* An orphan of the session's. */
+	if (!exec)
+		return;
+	/* It has closed its end of the pipe: the pipe knows by now. */
+	exec_ready(serve, (size_t)(exec - serve->execs));
+	if (exec->state != EXEC_RUNNING)
+		return;
+	exec->exit_code = info->si_code == CLD_EXITED ? info->si_status : 0;
+	exec->signal = info->si_code == CLD_EXITED ? 0 : info->si_status;
+	exec->state = EXEC_ENDED;
+	if (exec == &serve->execs[0])
+		serve->ended = true;
+}
+
+void exec_reap(struct serve *serve)
+{
+	struct signalfd_siginfo signal;
+
+	/* Before the first child is looked for, so that one that ends later is reported again. */
+	while (read(serve->children, &signal, sizeof(signal)) > 0)
+		continue;
+	serve->more_children = true;
+	for (int i = 0; i < REAPS_PER_ROUND && !serve->ended; i++) {
+		siginfo_t info = { 0 };
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0) {
+			serve->more_children = false;
+			return;
+		}
+		child_ended(serve, &info);
+	}
+}

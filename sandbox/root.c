@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root file system: an overlay of the image's layers below a tmpfs, put together on a stage in the host's root,
+ * and then the only root there is.
+ *
+ * Paths that overlayfs is given are relative to the stage, so that the session's mountinfo says "lowerdir=l0:l1" and
+ * nothing of where images lie on the host. Descriptors instead of paths would do as well, but not before Linux 6.13.
+ */
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "sandbox/init.h"
+#include "sandbox/sys.h"
+
+/*
+ * Where the stage is mounted. It covers this directory in the session's mount namespace alone and goes away with the
+ * old root; nothing is read from the host after it. Any directory that every host has would do.
+ */
+#define STAGE_ON "/usr"
+
+enum { LAYER_NAME_SIZE = sizeof("l15") };
+_Static_assert(PLAN_MAX_LAYERS <= 100, "two digits");
+
+/* On the stage: the upper layer, overlayfs's work directory, an empty directory, the mount point of the overlay. */
+static const char *const stage_dirs[] = { "u", "w", "e", "r" };
+
+/* Directories of the upper layer: the session's own mounts go there, whatever the image has under these names. */
+static const char *const upper_dirs[] = { "u/proc", "u/sys", "u/dev", "u/etc" };
+
+static int make_dirs(struct setup *setup, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (mkdirat(setup->stage, names[i], 0755) < 0)
+			return fail(setup, -errno, "directory %s", names[i]);
+	return 0;
+}
+
+static int attach_layers(struct setup *setup)
+{
+	char name[LAYER_NAME_SIZE];
+
+	for (unsigned int i = 0; i < setup->plan.n_layers; i++) {
+		snprintf(name, sizeof(name), "l%u", i);
+		if (mkdirat(setup->stage, name, 0700) < 0)
+			return fail(setup, -errno, "directory %s", name);
+		int r = sys_attach(setup->layers[i], setup->stage, name);
+		if (r < 0)
+			return fail(setup, r, "layer %u", i);
+	}
+	close_fds(setup->layers, setup->plan.n_layers);
+	return 0;
+}
+
+/*
+ * One tmpfs is both stage and upper layer: what the session writes to its root counts against its size, and the few
+ * names on the stage do so, too. Nobody but init ever sees the stage.
+ */
+int step_stage(struct setup *setup)
+{
+	const struct tmpfs options = {
+		.mode = 0700,
+		.bytes = setup->plan.limits.value[LIMIT_ROOT_BYTES],
+		.inodes = setup->plan.limits.value[LIMIT_ROOT_INODES],
+	};
+
+	/* The namespace is a copy of the host's: from here on it neither hears of the host's mounts nor tells of ours. */
+	struct mount_attr private = { .propagation = 1 << 18 /* MS_PRIVATE */ };
+	if (syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof(private)) < 0)
+		return fail(setup, -errno, "propagation");
+
+	int r = fs_make_tmpfs(setup, &options, MOUNT_ATTR_NODEV);
+	if (r < 0)
+		return r;
+	setup->stage = r;
+	r = sys_attach(setup->stage, AT_FDCWD, STAGE_ON);
+	if (r < 0)
+		return fail(setup, r, "attach");
+	/* For the relative paths of step_root(). */
+	if (fchdir(setup->stage) < 0)
+		return fail(setup, -errno, "enter");
+	r = make_dirs(setup, stage_dirs, ARRAY_SIZE(stage_dirs));
+	if (r == 0)
+		r = make_dirs(setup, upper_dirs, ARRAY_SIZE(upper_dirs));
+	return r < 0 ? r : attach_layers(setup);
+}
+
+int step_root(struct setup *setup)
+{
+	char lower[PLAN_MAX_LAYERS * LAYER_NAME_SIZE] = "l0";
+	size_t n = strlen(lower);
+
+	for (unsigned int i = 1; i < setup->plan.n_layers; i++)
+		n += (size_t)snprintf(lower + n, sizeof(lower) - n, ":l%u", i);
+	const struct fs_option options[] = {
+		{ "lowerdir", lower }, /* topmost first, as in the plan */
+		{ "upperdir", "u" },
+		{ "workdir", "w" },
+		{ "userxattr", NULL }, /* the mounter has no right to trusted.* attributes (Linux 5.11) */
+		{ NULL, NULL },
+	};
+	int r = fs_make(setup, "overlay", options, MOUNT_ATTR_NODEV);
+	if (r < 0)
+		return r;
+	setup->root = r;
+	r = sys_attach(setup->root, setup->stage, "r");
+	return r < 0 ? fail(setup, r, "attach") : 0;
+}
+
+static bool same_directory(const struct stat *a, const char *path)
+{
+	struct stat b;
+
+	return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+}
+
+/* Descriptors 0, 1 and 2 came from the host's /dev; the last that is left of the old root. */
+static int renew_stdio(void)
+{
+	_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		return -errno;
+	for (int i = 0; i < 3; i++)
+		if (dup2(null, i) < 0)
+			return -errno;
+	return 0;
+}
+
+int step_pivot(struct setup *setup)
+{
+	char cwd[32];
+	struct stat root;
+
+	/* The old root ends up on top of the new one, where "." finds it (pivot_root(2), "pivot_root(".", ".")"). */
+	if (fchdir(setup->root) < 0)
+		return fail(setup, -errno, "enter");
+	int r = sys_pivot_root(".", ".");
+	if (r < 0)
+		return fail(setup, r, "pivot_root");
+	r = sys_umount(".", UMOUNT_DETACH);
+	if (r < 0)
+		return fail(setup, r, "old root");
+	if (chdir("/") < 0 || fstat(setup->root, &root) < 0)
+		return fail(setup, -errno, "/");
+	/* A working directory outside the root would be a way back. */
+	if (sys_getcwd(cwd, sizeof(cwd)) < 0 || !streq(cwd, "/") || !same_directory(&root, "/") ||
+		!same_directory(&root, ".") || !same_directory(&root, "/.."))
+		return fail(setup, -EXDEV, "the root is not the session's");
+	r = renew_stdio();
+	if (r < 0)
+		return fail(setup, r, "/dev/null");
+	/* They hold nothing of the host, but nothing needs them. */
+	close_fdp(&setup->stage);
+	close_fdp(&setup->root);
+	close_fdp(&setup->proc);
+	close_fdp(&setup->sys);
+	close_fdp(&setup->dev);
+	return 0;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What init does once the workload runs: one thread, one epoll. It reaps, keeps the workload's output, and serves one
+ * connection of control's. Control may be hostile and the workload is, so nothing here waits for either: each source
+ * of events gets a bounded amount of work in a round, everything that can be asked for has a limit, and what cannot
+ * be delivered is kept (the ends of commands), marked (output that grew), or costs control its connection.
+ *
+ * Nothing is allocated after start-up. The one struct is mapped, not cleared: pages of its tables that were never
+ * used take no memory.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "sandbox/spawn.h"
+#include "wire/init.h"
+#include "wire/output.h"
+
+/* For a struct msg: 16 KiB that msg_recv() fills as far as they are used, and that need not become resident. */
+#define _uninitialized_ __attribute__((uninitialized))
+
+enum {
+	SERVE_MAX_CONNECTS = 64, /* connections to ports of the session that are being made at once */
+};
+
+/* Where an event came from; the place in a table goes with it. */
+enum source {
+	SOURCE_CHILDREN,
+	SOURCE_LISTEN,
+	SOURCE_CONTROL,
+	SOURCE_STDOUT,
+	SOURCE_STDERR,
+	SOURCE_CDP,
+	SOURCE_EXEC, /* index in execs: one that is being started */
+	SOURCE_CONNECT, /* index in connects */
+};
+
+enum exec_state {
+	EXEC_FREE,
+	EXEC_STARTING,
+	EXEC_RUNNING,
+	EXEC_ENDED, /* control has not been told yet */
+};
+
+struct exec {
+	uint64_t id;
+	pid_t pid;
+	enum exec_state state;
+	uint32_t asked_by; /* number of the connection that INIT_EXEC came from */
+	int pipe; /* while it is being started */
+	int32_t exit_code, signal;
+};
+
+struct connecting {
+	bool used;
+	int fd;
+	uint16_t port, family; /* family: the one that is being tried */
+	bool try_next;
+	uint64_t id;
+};
+
+struct serve {
+	int epoll, children, listen;
+	int control; /* -1 while nobody is connected */
+	uint32_t n_controls; /* connections so far: the number of the present one */
+	bool control_blocked; /* its queue was full: wait until it is not */
+	bool watching, grew; /* INIT_WATCH_OUTPUT was asked for; there is something to say */
+	int stdout_pipe, stderr_pipe;
+	int cdp_write, cdp_read; /* -1 where the workload has no debugging pipe */
+	struct output_header *output;
+	struct spawn_rules rules;
+	bool more_children; /* the last round left some unreaped */
+	bool ended; /* the workload has */
+	int exit_code; /* init's own, then */
+	size_t n_execs_used; /* places in execs that were ever used */
+	struct exec execs[1 + INIT_MAX_EXECS]; /* the workload first */
+	struct connecting connects[SERVE_MAX_CONNECTS];
+};
+
+/* The state, ready but for the workload, whose side of the pipes goes to RET_FDS. LISTEN is taken over on success. */
+int serve_open(struct serve **ret, int listen, struct output_header *output, bool cdp, int *ret_fds);
+
+/* The workload runs as PID: serves until it has ended. Returns init's exit code. Never fails. */
+int serve_run(struct serve *serve, pid_t pid);
+
+/* ---- sandbox/serve.c: for the parts below ---- */
+
+int serve_watch(struct serve *serve, int fd, enum source source, size_t index, uint32_t events);
+/* Stops watching *FD and closes it. */
+void serve_drop(struct serve *serve, int *fd);
+/* Writes a line of init's own to the output. */
+void serve_note(struct serve *serve, const char *line);
+/* Puts what the workload wrote into the output. */
+void serve_keep(struct serve *serve, enum output_stream stream, const void *data, size_t n);
+
+/* ---- sandbox/control.c: control's connection ---- */
+
+void control_accept(struct serve *serve);
+void control_ready(struct serve *serve, uint32_t events);
+void control_close(struct serve *serve, const char *why);
+/* Answers the request that NUMBER's connection made; dropped when that is not the present one. */
+void control_answer(struct serve *serve, uint32_t number, const struct msg_header *header, const int *fds, size_t n);
+/* Tells what is to be told: commands that ended, output that grew. */
+void control_tell(struct serve *serve);
+
+/* ---- sandbox/execs.c: commands ---- */
+
+void exec_request(struct serve *serve, struct msg *msg);
+void exec_signal(struct serve *serve, struct msg *msg);
+/* A command that is being started has become what it should, or not. */
+void exec_ready(struct serve *serve, size_t index);
+/* Reaps children, a bounded number. */
+void exec_reap(struct serve *serve);
+
+/* ---- sandbox/connect.c: connections to ports of the session ---- */
+
+void connect_request(struct serve *serve, struct msg *msg);
+void connect_ready(struct serve *serve, size_t index);
+/* Gives up all that are being made: who asked for them is gone. */
+void connect_cancel(struct serve *serve);

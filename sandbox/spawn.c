@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/spawn.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+#include "sandbox/sys.h"
+#include "sandbox/users.h"
+#include "wire/spec.h"
+
+/* Of the child, which exits with it when it cannot become the command; nobody mistakes it for the command's own. */
+enum { EXIT_NOT_STARTED = 127 };
+
+/* In the child, between fork and exec. */
+struct child {
+	const struct spawn *what;
+	struct spec spec;
+	struct err err;
+	int pipe; /* to init */
+};
+
+/* ---- the child's steps ---- */
+
+static int child_spec(struct child *child)
+{
+	int r = spec_read(child->what->spec, &child->spec);
+	if (r < 0)
+		return err_set(&child->err, r, "spec", "%s", "");
+	bool wants_cdp = child->spec.header->flags & SPEC_CDP_PIPE;
+	if (wants_cdp != (child->what->n_fds == SPAWN_CDP))
+		return err_set(&child->err, -EINVAL, "spec", "debugging pipe");
+	return 0;
+}
+
+/*
+ * The map of descriptors, made in two moves so that none is overwritten before it is copied:
+ *   0, 1, 2   the command's stdin, stdout, stderr
+ *   3, 4      the debugging pipe, only where the spec asks for it
+ *   3 or 5    the pipe to init, closed by exec
+ * and everything above is closed.
+ */
+static int child_descriptors(struct child *child)
+{
+	enum { HIGH = 64 }; /* above all of these; init's own limit is far higher */
+	const struct spawn *what = child->what;
+	int high[SPAWN_CDP], n = (int)what->n_fds;
+
+	int pipe = fcntl(child->pipe, F_DUPFD_CLOEXEC, HIGH);
+	bool ok = pipe >= 0;
+	for (int i = 0; i < n && ok; i++)
+		ok = (high[i] = fcntl(what->fds[i], F_DUPFD_CLOEXEC, HIGH)) >= 0;
+	for (int i = 0; i < n && ok; i++)
+		ok = dup2(high[i], i) >= 0;
+	if (!ok || dup3(pipe, n, O_CLOEXEC) < 0)
+		return err_set(&child->err, -errno, "descriptors", "%s", "");
+	child->pipe = n;
+	int r = sys_close_range((unsigned int)n + 1, ~0U, 0);
+	return r < 0 ? err_set(&child->err, r, "descriptors", "close_range") : 0;
+}
+
+/* A session and process group of its own; with a terminal, that becomes the controlling one. */
+static int child_session(struct child *child)
+{
+	if (setsid() < 0)
+		return err_set(&child->err, -errno, "session", "setsid");
+	if (child->spec.header->flags & SPEC_TTY && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+		return err_set(&child->err, -errno, "session", "controlling terminal");
+	return 0;
+}
+
+static int child_limits(struct child *child)
+{
+	const struct spawn_rules *rules = child->what->rules;
+
+	for (size_t i = 0; i < rules->n_rlimits; i++) {
+		const struct plan_rlimit *from = &rules->rlimits[i];
+		const struct rlimit to = { .rlim_cur = from->soft, .rlim_max = from->hard };
+		int r = sys_rlimit(from->resource, &to, NULL);
+		if (r < 0)
+			return err_set(&child->err, r, "limits", "resource %u", from->resource);
+	}
+	return 0;
+}
+
+static int child_user(struct child *child)
+{
+	struct identity identity;
+
+	int r = identity_read(child->spec.header, &identity, &child->err);
+	if (r == 0)
+		r = identity_become(&identity, &child->err);
+	if (r < 0)
+		return r;
+	/*
+	 * A change to another uid has cleared every capability. With uid 0 the child has now what the command will have,
+	 * so that the directory and the program are found with the command's own rights.
+	 */
+	uint64_t set = identity.uid == 0 ? child->what->rules->capabilities : 0;
+	r = sys_capset(set, set, 0);
+	return r < 0 ? err_set(&child->err, r, "user", "capabilities") : 0;
+}
+
+/*
+ * With the user's rights, through no magic link of /proc, and then asked of the kernel: a directory that is not below
+ * the root has no path (runc, CVE-2024-21626).
+ */
+static int child_cwd(struct child *child)
+{
+	const char *path = child->spec.header->cwd;
+	char cwd[PATH_MAX];
+
+	_close_ int fd = sys_open_no_magic(path, O_PATH | O_DIRECTORY);
+	if (fd < 0)
+		return err_set(&child->err, fd, "cwd", "%s", path);
+	if (fchdir(fd) < 0)
+		return err_set(&child->err, -errno, "cwd", "%s", path);
+	if (sys_getcwd(cwd, sizeof(cwd)) < 0 || cwd[0] != '/')
+		return err_set(&child->err, -EXDEV, "cwd", "%s", path);
+	return 0;
+}
+
+static const char *find_path(char *const envp[])
+{
+	for (; *envp; envp++)
+		if (strncmp(*envp, "PATH=", 5) == 0)
+			return *envp + 5;
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+/*
+ * execvp(3) without its shell, and with the command's PATH: the first that can be executed, else the most telling
+ * error. Empty entries of PATH, which mean the working directory, are passed over.
+ */
+static int exec_in_path(char *const argv[], char *const envp[])
+{
+	char file[PATH_MAX];
+	int result = -ENOENT;
+
+	for (const char *dir = find_path(envp), *end; dir; dir = end ? end + 1 : NULL) {
+		end = strchr(dir, ':');
+		int n = (int)(end ? (size_t)(end - dir) : strnlen(dir, PATH_MAX));
+		if (n == 0 || n >= PATH_MAX ||
+			snprintf(file, sizeof(file), "%.*s/%s", n, dir, argv[0]) >= (int)sizeof(file))
+			continue;
+		execve(file, argv, envp);
+		if (errno == EACCES)
+			result = -EACCES;
+		else if (errno != ENOENT && errno != ENOTDIR)
+			return -errno;
+	}
+	return result;
+}
+
+static int child_exec(struct child *child)
+{
+	char **argv = child->spec.argv, **envp = child->spec.envp;
+	sigset_t none;
+	int r;
+
+	/* Dispositions are the defaults: init never changes one. */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (strchr(argv[0], '/')) {
+		execve(argv[0], argv, envp);
+		r = -errno;
+	} else {
+		r = argv[0][0] ? exec_in_path(argv, envp) : -ENOENT;
+	}
+	return err_set(&child->err, r, "exec", "%s", argv[0]);
+}
+
+/*
+ * In this order: nothing of the session is looked at before init's descriptors are closed, nothing is opened or
+ * executed for the command before the child is the command's user.
+ */
+static int (*const child_steps[])(struct child *child) = {
+	child_spec,
+	child_descriptors,
+	child_session,
+	child_limits,
+	child_user,
+	child_cwd,
+	child_exec,
+};
+
+static _Noreturn void run_child(struct child *child)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(child_steps); i++)
+		if (child_steps[i](child) < 0)
+			break;
+	/* Whole or not at all: it is shorter than PIPE_BUF. If init is gone, so is this process. */
+	ssize_t n = write(child->pipe, &child->err, sizeof(child->err));
+	_exit(n == sizeof(child->err) ? EXIT_NOT_STARTED : EXIT_NOT_STARTED - 1);
+}
+
+/* ---- init's side ---- */
+
+/* A function of its own, in which nothing but CHILD lives across vfork(2). Neither call runs handlers for threads. */
+static pid_t start_child(struct child *child)
+{
+	pid_t pid = child->what->is_first ? vfork() : _Fork();
+	if (pid == 0)
+		run_child(child);
+	return pid;
+}
+
+int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_set(err, -errno, "spawn", "pipe");
+	_close_ int readable = ends[0], writable = ends[1];
+	struct child child = { .what = what, .pipe = writable };
+	pid_t pid = start_child(&child);
+	/* What a child with the same memory has left behind; otherwise there is nothing. */
+	spec_release(&child.spec);
+	if (pid < 0)
+		return err_set(err, -errno, "spawn", "fork");
+	*ret_pid = pid;
+	*ret_pipe = steal_fd(&readable);
+	return 0;
+}
+
+int spawn_result(int pipe, struct err *err)
+{
+	struct err got;
+
+	ssize_t n = RETRY_EINTR(read(pipe, &got, sizeof(got)));
+	if (n < 0)
+		return errno == EAGAIN ? 0 : err_set(err, -errno, "spawn", "result");
+	/* Closed by exec without a word. */
+	if (n == 0)
+		return 1;
+	/* The child was init's own code, but it has read the session's files. */
+	if (n != sizeof(got) || got.num >= 0 || !is_terminated(got.step, sizeof(got.step)) ||
+		!is_terminated(got.object, sizeof(got.object)))
+		return err_set(err, -EPROTO, "spawn", "result");
+	*err = got;
+	return got.num;
+}

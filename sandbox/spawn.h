@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting a command: the workload, and everything that control has run in the session. The child that becomes the
+ * command does whatever could wait or be lied to (reading /etc/passwd, entering a directory, finding the program), so
+ * that init itself never resolves a path once the session is under way.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "wire/err.h"
+#include "wire/plan.h"
+
+/* What holds for every command of the session. */
+struct spawn_rules {
+	uint64_t capabilities; /* of a command with uid 0 */
+	size_t n_rlimits;
+	struct plan_rlimit rlimits[PLAN_MAX_RLIMITS];
+};
+
+enum {
+	SPAWN_STDIO = 3,
+	SPAWN_CDP = 5, /* and descriptors 3 and 4: the debugging pipe, which the spec must ask for */
+};
+
+struct spawn {
+	const struct spawn_rules *rules;
+	int spec;
+	int fds[SPAWN_CDP]; /* become the command's descriptors 0, 1, ...; borrowed */
+	size_t n_fds;
+	/*
+	 * Nothing of the session runs yet: the child then shares init's memory until it executes the command, and init
+	 * waits for that. Later a user of the session could stop the child by a signal, and init with it.
+	 */
+	bool is_first;
+};
+
+/*
+ * Starts the child. 0 with its pid and a pipe, nonblocking and the caller's, that spawn_result() reads; or a negative
+ * errno with ERR filled.
+ */
+int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *err);
+
+/*
+ * What became of it: 1 when the program has been executed, 0 while that is open, or the negative errno of what failed,
+ * with ERR filled: step "spec", "descriptors", "session", "limits", "user", "cwd" or "exec" and its object. The child
+ * then exits by itself.
+ */
+int spawn_result(int pipe, struct err *err);
