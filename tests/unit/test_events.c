@@ -20,8 +20,10 @@ static void begin(struct fixture *f)
 	bool damaged;
 	char text[256];
 
-	f->events = (struct events){ .loop = &f->host->control.loop, .boot_id = f->host->control.boot_id,
-		.history = 1000, .on_fresh = on_fresh };
+	f->events = (struct events){ .loop = &f->host->control.loop,
+		.boot_id = f->host->control.boot_id,
+		.history = 1000,
+		.on_fresh = on_fresh };
 	assert_int_equal(registry_open(f->host->dir, &f->events.registry, &damaged, text, sizeof(text)), 0);
 	assert_int_equal(events_start(&f->events), 0);
 }

@@ -220,8 +220,11 @@ static void test_events(void **state)
 	assert_int_equal(registry_events(f->registry, 6, 3, keep_seq, f), 0);
 	assert_int_equal(f->n_seqs, 4);
 	/* A number is never given twice. */
-	assert_int_not_equal(registry_put_event(f->registry, &(struct registry_event){ .seq = 6, .boot_id = "", .kind = "",
-							     .session = "", .owner = "", .data = "" }), 0);
+	assert_int_not_equal(
+		registry_put_event(f->registry,
+			&(struct registry_event){
+				.seq = 6, .boot_id = "", .kind = "", .session = "", .owner = "", .data = "" }),
+		0);
 }
 
 static void test_numbers_go_on(void **state)

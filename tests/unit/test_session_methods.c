@@ -49,8 +49,8 @@ static void test_refusals(void **state)
 	refused(host, method_session_create, json_pack("{s:s}", "template", "nonesuch"), E_NOT_FOUND, "template",
 		"nonesuch");
 	refused(host, method_session_create,
-		json_pack("{s:s, s:{s:I}}", "template", "plain", "limits", "memory_bytes", (json_int_t)1 << 30), E_LIMIT,
-		"limits.memory_bytes", "536870912");
+		json_pack("{s:s, s:{s:I}}", "template", "plain", "limits", "memory_bytes", (json_int_t)1 << 30),
+		E_LIMIT, "limits.memory_bytes", "536870912");
 	refused(host, method_session_create, json_pack("{s:s, s:{s:f}}", "template", "plain", "limits", "cpus", 2.5),
 		E_LIMIT, "limits.cpus", "1.5");
 	refused(host, method_session_create, json_pack("{s:s, s:{s:i}}", "template", "plain", "limits", "pids", 1),
@@ -70,8 +70,8 @@ static void test_limits_reach_the_supervisor(void **state)
 	struct fake_host *host = *state;
 
 	json_decref(host_ok(host, method_session_create,
-		json_pack("{s:s, s:s, s:s, s:{s:f, s:i}}", "template", "plain", "id", "one", "egress", "internet", "limits",
-			"cpus", 0.25, "pids", 100)));
+		json_pack("{s:s, s:s, s:s, s:{s:f, s:i}}", "template", "plain", "id", "one", "egress", "internet",
+			"limits", "cpus", 0.25, "pids", 100)));
 	const struct limits *limits = &host_session(host, "one")->limits;
 	assert_int_equal(limits->value[LIMIT_CPUS], 250);
 	assert_int_equal(limits->value[LIMIT_PIDS], 100);
@@ -86,8 +86,8 @@ static void test_too_long_a_command(void **state)
 
 	for (int i = 0; i < SPEC_MAX_STRINGS + 1; i++)
 		json_array_append_new(command, json_string("x"));
-	refused(host, method_session_create, json_pack("{s:s, s:o}", "template", "plain", "command", command), E_LIMIT,
-		"command", "longer");
+	refused(host, method_session_create, json_pack("{s:s, s:o}", "template", "plain", "command", command),
+		E_LIMIT, "command", "longer");
 	char *text = calloc(1, SPEC_MAX_BYTES + 1);
 	memset(text, 'x', SPEC_MAX_BYTES);
 	refused(host, method_session_create, json_pack("{s:s, s:[s]}", "template", "plain", "command", text), E_LIMIT,
@@ -106,8 +106,8 @@ static void test_room(void **state)
 		"owner", "max_sessions_per_owner");
 	create(host, "c", "bob");
 	host->control.config.max_sessions_per_uid = 3;
-	refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "eve"), E_LIMIT, "",
-		"max_sessions_per_uid");
+	refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "eve"), E_LIMIT,
+		"", "max_sessions_per_uid");
 	host->control.config.max_sessions = 3;
 	struct call *call = host_error(host, method_session_create, json_pack("{s:s}", "template", "plain"));
 	assert_int_equal(call->kind, E_BUSY);
@@ -172,8 +172,8 @@ static void test_failed_creation_frees_the_key(void **state)
 
 /* ---- owners ---- */
 
-static struct call *as_client(struct fake_host *host, struct conn *conn, void (*method)(struct call *call),
-	json_t *params)
+static struct call *as_client(
+	struct fake_host *host, struct conn *conn, void (*method)(struct call *call), json_t *params)
 {
 	struct call *call = call_new(host, conn, params);
 
@@ -194,10 +194,11 @@ static void test_owner_prefix(void **state)
 	assert_int_equal(call->kind, E_DENIED);
 	assert_string_equal(call->path, "owner");
 	call_free(call);
-	call = as_client(host, conn, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "id", "ours"));
+	call = as_client(
+		host, conn, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "id", "ours"));
 	check_string(call->result, "owner", "team-a/");
 	call_free(call);
-	static void (*const methods[])(struct call *call) = { method_session_get, method_session_stop,
+	static void (*const methods[])(struct call * call) = { method_session_get, method_session_stop,
 		method_session_remove, method_session_wait, method_session_logs, method_session_stats,
 		method_session_pause, method_session_resume, method_session_heartbeat, method_session_extend };
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
@@ -258,8 +259,8 @@ static void test_list(void **state)
 		char id[16];
 		snprintf(id, sizeof(id), "s%d", i);
 		json_decref(host_ok(host, method_session_create,
-			json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "template", i < 3 ? "plain" : "tcp", "id", id, "owner",
-				i % 2 ? "odd" : "even", "labels", "n", id, "all", "yes")));
+			json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "template", i < 3 ? "plain" : "tcp", "id", id,
+				"owner", i % 2 ? "odd" : "even", "labels", "n", id, "all", "yes")));
 	}
 	json_decref(host_ok(host, method_session_stop, json_pack("{s:s}", "session", "s6")));
 	assert_int_equal(list_size(host, json_object()), 7);
@@ -282,7 +283,8 @@ static void test_list(void **state)
 	json_decref(next);
 	static const char *const bad[] = { "", "x", "1x", "-1", " 1", "99999999999999999999999" };
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		refused(host, method_session_list, json_pack("{s:s}", "cursor", bad[i]), E_INVALID_PARAMS, "cursor", "");
+		refused(host, method_session_list, json_pack("{s:s}", "cursor", bad[i]), E_INVALID_PARAMS, "cursor",
+			"");
 }
 
 /* ---- session.wait ---- */
@@ -293,7 +295,8 @@ static void test_wait(void **state)
 	struct conn *conn = conn_new();
 
 	create(host, "one", "ann");
-	json_t *session = host_ok(host, method_session_wait, json_pack("{s:s, s:s}", "session", "one", "for", "ready"));
+	json_t *session =
+		host_ok(host, method_session_wait, json_pack("{s:s, s:s}", "session", "one", "for", "ready"));
 	check_string(session, "state", "ready");
 	json_decref(session);
 	struct call *call = host_error(host, method_session_wait,
@@ -424,7 +427,8 @@ static void test_follow(void **state)
 	assert_string_equal(logged(conn, 0), "while\n");
 	check_string(notification(conn, 0), "session", "one");
 	fake_print(host_session(host, "one"), "last\n");
-	json_decref(host_ok(host, method_session_stop, json_pack("{s:s, s:i}", "session", "one", "grace_seconds", 0)));
+	json_decref(
+		host_ok(host, method_session_stop, json_pack("{s:s, s:i}", "session", "one", "grace_seconds", 0)));
 	assert_int_equal(json_array_size(conn->notifications), 2);
 	assert_string_equal(logged(conn, 1), "last\n");
 	assert_true(json_is_true(json_object_get(notification(conn, 1), "ended")));
@@ -577,7 +581,6 @@ static void test_ended_are_bounded(void **state)
 	struct fake_host *host = *state;
 	char id[16];
 
-	err_set(&host->create_error, -ENOSPC, "root", "tmpfs");
 	for (int i = 0; i < ENDED_KEPT + 5; i++) {
 		snprintf(id, sizeof(id), "s%d", i);
 		struct record record;
