@@ -56,6 +56,7 @@ static const char usage[] =
 	"      --list-steps        print the table of session steps\n"
 	"      --list-capabilities print the capabilities it keeps, with reasons\n"
 	"      --list-seccomp NAME print a system call filter, with reasons\n"
+	"      --list-config       print every member of carrel.json and of a template\n"
 	"      --version\n"
 	"  -h, --help\n"
 	"\n"
@@ -63,10 +64,41 @@ static const char usage[] =
 
 /* ---- stage 1 ---- */
 
+enum { CHECK = 256, JSON, LIBEXEC, OPERATIONS, STEPS, CAPABILITIES, SECCOMP, MEMBERS, VERSION };
+
+/* The options that print something and end: the exit status plus one. */
+static int print_and_end(int option, const char *value)
+{
+	switch (option) {
+	case OPERATIONS:
+		ops_print(stdout);
+		return 1;
+	case STEPS:
+		steps_print(stdout);
+		return 1;
+	case CAPABILITIES:
+		privilege_print(stdout);
+		return 1;
+	case SECCOMP:
+		return seccomp_profile_print(value, stdout) < 0 ? 3 : 1;
+	case MEMBERS:
+		config_print_members(stdout);
+		return 1;
+	case VERSION:
+		puts("carreld " CARREL_VERSION);
+		return 1;
+	case 'h':
+		fputs(usage, stdout);
+		return 1;
+	default:
+		fputs("Try 'carreld --help'.\n", stderr);
+		return 3;
+	}
+}
+
 /* 0 to go on, else the exit status plus one. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
-	enum { CHECK = 256, JSON, LIBEXEC, OPERATIONS, STEPS, CAPABILITIES, SECCOMP, VERSION };
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "libexec-dir", required_argument, NULL, LIBEXEC },
@@ -76,6 +108,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "list-capabilities", no_argument, NULL, CAPABILITIES },
 		{ "list-steps", no_argument, NULL, STEPS },
 		{ "list-seccomp", required_argument, NULL, SECCOMP },
+		{ "list-config", no_argument, NULL, MEMBERS },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -96,26 +129,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		case JSON:
 			ret->json = true;
 			break;
-		case OPERATIONS:
-			ops_print(stdout);
-			return 1;
-		case STEPS:
-			steps_print(stdout);
-			return 1;
-		case CAPABILITIES:
-			privilege_print(stdout);
-			return 1;
-		case SECCOMP:
-			return seccomp_profile_print(optarg, stdout) < 0 ? 3 : 1;
-		case VERSION:
-			puts("carreld " CARREL_VERSION);
-			return 1;
-		case 'h':
-			fputs(usage, stdout);
-			return 1;
 		default:
-			fputs("Try 'carreld --help'.\n", stderr);
-			return 3;
+			return print_and_end(c, optarg);
 		}
 	}
 	if (optind < argc) {
