@@ -142,32 +142,34 @@ static void list_one(struct session *session)
 	msg_init(&ev.header, SUPER_EV_SESSION, 0, sizeof(ev));
 	memcpy(ev.id, e->id, sizeof(ev.id));
 	memcpy(ev.template, e->template, sizeof(ev.template));
-	ev.state = session->phase == PHASE_LIVE ? SUPER_LIVE : SUPER_ENDING;
 	ev.slot = e->slot;
 	ev.limits = e->limits;
 	ev.enforced = e->enforced;
 	ev.started_ns = e->started_ns;
 	fill_addresses(session, ev.ipv4, ev.ipv6);
-	if (session->phase == PHASE_ENDING) {
+	n = session->phase == PHASE_LIVE ? open_for_control(session, fds) : 0;
+	/* Its init is gone, or as good as: what control gets is how it ended. */
+	bool ends = n <= 0;
+	if (ends) {
+		ev.state = SUPER_ENDING;
 		fds[SUPER_FD_OUTPUT] = open_output(session);
 		n = fds[SUPER_FD_OUTPUT] >= 0;
 	} else {
+		ev.state = SUPER_LIVE;
 		ev.frozen = cgroup_is_frozen(session);
-		n = open_for_control(session, fds);
-		if (n < 0) {
-			log_line(LOG_WARNING, "session %s: cannot be handed to carrel-control: %s", e->id,
-				strerror(-n));
-			n = 0;
-		}
 	}
 	send_to_control(session->super, &ev.header, fds, (size_t)n);
 	close_fds(fds, (size_t)n);
+	if (ends)
+		session_end(session);
 }
 
 static void serve_list(struct supervisor *super, struct session *session _unused_, struct msg *msg)
 {
-	for (struct session *s = super->sessions; s; s = s->next)
+	for (struct session *s = super->sessions, *next; s; s = next) {
+		next = s->next;
 		list_one(s);
+	}
 	answer_done(super, &msg->header, NULL);
 }
 

@@ -29,6 +29,7 @@
 #include <time.h>
 
 #include "rootfs/rootfs.h"
+#include "sandbox/seccomp.h"
 #include "wire/output.h"
 #include "wire/plan.h"
 #include "wire/spec.h"
@@ -44,7 +45,7 @@ struct harness {
 	char *binds[MAX_BINDS]; /* host paths, in the plan's order */
 	size_t n_binds;
 	const char *cgroup; /* directory to start in, or NULL */
-	const char *seccomp; /* "uname": a filter under which uname(2) is EPERM; or NULL */
+	const char *seccomp; /* a profile; "uname": a filter under which uname(2) alone is EPERM; or NULL */
 	bool extra_fd; /* leave one descriptor too many open */
 	unsigned int bench;
 	int init_fd, user_fd, net_fd, dev_fd, store_fd, listen_fd, spec_fd, seccomp_fd, cgroup_fd;
@@ -143,7 +144,6 @@ static void listen_in(struct harness *h)
 	check(listen(h->listen_fd, 8), "listen");
 }
 
-/* "uname": everything is allowed but uname(2). */
 static void make_filter(struct harness *h)
 {
 	const struct sock_filter filter[] = {
@@ -152,14 +152,17 @@ static void make_filter(struct harness *h)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
+	struct err err;
 
 	if (!h->seccomp) {
 		h->seccomp_fd = check(open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null");
-		return;
+	} else if (streq(h->seccomp, "uname")) {
+		h->seccomp_fd = check(memfd_create("filter", MFD_CLOEXEC), "memfd");
+		check((int)write(h->seccomp_fd, filter, sizeof(filter)), "filter");
+		h->plan.n_seccomp = ARRAY_SIZE(filter);
+	} else if (seccomp_profile_compile(h->seccomp, &h->seccomp_fd, &h->plan.n_seccomp, &err) < 0) {
+		die(err.object);
 	}
-	h->seccomp_fd = check(memfd_create("filter", MFD_CLOEXEC), "memfd");
-	check((int)write(h->seccomp_fd, filter, sizeof(filter)), "filter");
-	h->plan.n_seccomp = ARRAY_SIZE(filter);
 }
 
 static void prepare(struct harness *h, const char *init, char **command)

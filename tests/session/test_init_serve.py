@@ -244,6 +244,31 @@ class Commands(Case):
         self.assertEqual(self.session.output.stdout, "bye\n")
 
 
+class Profiles(Case):
+    def test_init_gets_by_with_what_a_session_may(self):
+        """Init lives under the session's filter: each profile has what its work needs."""
+        for profile in ("minimal", "browser", "dind"):
+            for user in ("", "me"):
+                with self.subTest(profile=profile, user=user):
+                    control = self.serving(["sh", "-c", "trap 'echo bye; exit 9' TERM; echo hello; "
+                                            "while :; do sleep 0.05; done"], seccomp=profile, user=user)
+                    self.assertEqual(control.run(1, ["sh", "-c", "pwd; id -u"], user="me", cwd="/tmp"), (0, "/tmp\n1000\n", ""))
+                    self.assertEqual(control.run(2, ["none"]), ("ENOENT", "exec", "none"))
+                    ours, theirs = os.openpty()
+                    with open(theirs, "r+b", buffering=0) as tty:
+                        control.exec(3, ["tty"], stdin=tty, stdout=tty, stderr=tty, flags=TTY)
+                        self.assertEqual(control.exited()[0], 3)
+                    os.close(ours)
+                    self.assertEqual(control.connect(4, 9), ("ECONNREFUSED", "connect", "port 9"))
+                    self.assertIsNone(control.watch(5))
+                    self.assertIsNone(control.signal(6, 0, 0))
+                    again = self.control()
+                    again.stop(7, STOP_SIGNAL, signal.SIGTERM)
+                    self.assertEqual(again.exited(), (0, 9, 0))
+                    self.assertEqual(self.session.wait(), 9)
+                    self.assertEqual(self.session.output.stdout, "hello\nbye\n")
+
+
 class Ports(Case):
     def listen(self, control, ident, *words):
         read, write = os.pipe()

@@ -114,15 +114,28 @@ class Survival(unittest.TestCase):
         process.kill()
         os.kill(control, signal.SIGKILL)
         process.wait(10)
-        wait_until(lambda: not os.path.exists(f"/proc/{init}/exe"), what="the session ended")
+        wait_until(lambda: not os.path.lexists(f"/proc/{init}/exe"), what="the session ended")
         self.host.start()
         self.client = self.host.client()
         self.expect_exit_code_5()
 
+    def test_session_ends_while_everything_starts_again(self):
+        for delay in (0.02, 0.05, 0.08):
+            with self.subTest(delay):
+                self.client.call("session.create", template="minimal", id="ends",
+                                 command=["/bin/busybox", "sh", "-c", f"echo dying; sleep {delay}; exit 5"])
+                process, control = self.host.process, self.host.control_pid()
+                process.kill()
+                os.kill(control, signal.SIGKILL)
+                process.wait(10)
+                self.host.start()
+                self.client = self.host.client()
+                self.expect_exit_code_5()
+                self.client.call("session.remove", session="ends")
+
     def expect_exit_code_5(self):
         ended = self.client.call("session.wait", session="ends", **{"for": "ended"}, timeout_seconds=10)
-        self.assertEqual(ended["end"]["reason"], "exited")
-        self.assertEqual(ended["end"]["exit_code"], 5)
+        self.assertEqual((ended["end"]["reason"], ended["end"]["exit_code"]), ("exited", 5), ended)
         self.assertIn("dying", "".join(e["text"] for e in self.client.call("session.logs", session="ends")["entries"]))
         wait_until(lambda: not any("/ends" in p for p in snapshot(self.host)["cgroups"]), what="nothing left")
 
