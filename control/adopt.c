@@ -98,6 +98,7 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 	/* Its end was told: it must not live on, unseen. */
 	if (session && !session_is_live(session)) {
 		super_link_tell(&lifecycle->super, SUPER_KILL, event->id, ignore_answer, lifecycle);
+		lifecycle_tell_noted(lifecycle, event->id);
 		return;
 	}
 	if (!session)

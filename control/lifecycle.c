@@ -54,10 +54,21 @@ static void ignore_answer(void *owner _unused_, struct msg *answer _unused_)
 {
 }
 
-/* The supervisor keeps how a session ended until it is written down here. */
-static void tell_noted(struct lifecycle *lifecycle, const char *id)
+void lifecycle_tell_noted(struct lifecycle *lifecycle, const char *id)
 {
 	super_link_tell(&lifecycle->super, SUPER_NOTED, id, ignore_answer, lifecycle);
+}
+
+/* With the disk full, too: how a session ended may be forgotten then, but not that its resources are wanted back. */
+static void tell_ends_noted(struct lifecycle *lifecycle)
+{
+	for (struct list *l = lifecycle->dirty.next; l != &lifecycle->dirty; l = l->next) {
+		struct session *session = container_of(l, struct session, of_dirty);
+		if (!session->init_gone || session->noted)
+			continue;
+		session->noted = true;
+		lifecycle_tell_noted(lifecycle, session->record.id);
+	}
 }
 
 static void settle_written(struct lifecycle *lifecycle)
@@ -67,10 +78,6 @@ static void settle_written(struct lifecycle *lifecycle)
 	for (struct list *l; (l = list_take_first(&lifecycle->dirty));) {
 		struct session *session = container_of(l, struct session, of_dirty);
 		session->dirty = false;
-		if (session->init_gone && !session->noted) {
-			session->noted = true;
-			tell_noted(lifecycle, session->record.id);
-		}
 		if (session->forgotten)
 			session_free(session);
 	}
@@ -94,6 +101,7 @@ static void flush(struct lifecycle *lifecycle)
 {
 	int r = write_changes(lifecycle);
 
+	tell_ends_noted(lifecycle);
 	if (r == 0)
 		settle_written(lifecycle);
 	else
@@ -200,10 +208,11 @@ static void on_exited(struct super_link *link, const struct super_ev_exited *eve
 	struct lifecycle *lifecycle = container_of(link, struct lifecycle, super);
 	struct session *session = session_find(lifecycle, event->id);
 
-	if (session && session_is_made(session))
+	/* Of one whose end was told before it came, there is nothing to write. */
+	if (session && session_is_made(session) && session_is_live(session))
 		session_exited(session, event);
 	else
-		tell_noted(lifecycle, event->id);
+		lifecycle_tell_noted(lifecycle, event->id);
 }
 
 static void on_gone(struct super_link *link, const char *id)

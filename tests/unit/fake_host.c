@@ -191,19 +191,30 @@ void fake_exit(struct fake_host *host _unused_, struct fake_session *session, in
 void fake_die(struct fake_host *host, struct fake_session *session)
 {
 	struct super_ev_exited exited = { .oom_kills = host->oom_kills };
-	struct super_session gone = { 0 };
 
-	session->live = false;
+	session->ending = true;
 	close_fdp(&session->init);
 	memcpy(exited.id, session->id, NAME_SIZE);
-	memcpy(gone.id, session->id, NAME_SIZE);
 	if (host->super >= 0)
 		put(host->super, &exited, SUPER_EV_EXITED, 0, sizeof(exited), NULL, 0);
-	if (host->hold_gone)
-		return;
+}
+
+void fake_gone(struct fake_host *host, struct fake_session *session)
+{
+	struct super_session gone = { 0 };
+
+	memcpy(gone.id, session->id, NAME_SIZE);
 	if (host->super >= 0)
 		put(host->super, &gone, SUPER_EV_GONE, 0, sizeof(gone), NULL, 0);
 	drop(host, session);
+}
+
+/* Control has written down how it ended: the last of it goes. */
+static void noted(struct fake_host *host, struct fake_session *session)
+{
+	host->n_noted++;
+	if (session && session->ending && !host->hold_gone)
+		fake_gone(host, session);
 }
 
 static char *join_strings(char *const *strings)
@@ -256,7 +267,6 @@ static struct fake_session *make(struct fake_host *host, const struct super_crea
 	memcpy(session->template, request->template, NAME_SIZE);
 	memcpy(session->hostname, request->hostname, NAME_SIZE);
 	session->limits = request->limits;
-	session->live = true;
 	session->init = -1;
 	session->started_ns = boottime_ns();
 	session->output = memfd_create("output", MFD_CLOEXEC);
@@ -354,8 +364,8 @@ static void serve_session_op(struct fake_host *host, const struct super_session 
 	struct fake_session *session = host_session(host, request->id);
 
 	if (request->header.op == SUPER_NOTED) {
-		host->n_noted++;
-		answer_done(host, &request->header, 0);
+		answer_done(host, &request->header, session ? 0 : -ESRCH);
+		noted(host, session);
 		return;
 	}
 	answer_done(host, &request->header, session ? 0 : -ESRCH);
@@ -363,7 +373,8 @@ static void serve_session_op(struct fake_host *host, const struct super_session 
 		return;
 	if (request->header.op == SUPER_KILL) {
 		host->n_kills++;
-		fake_die(host, session);
+		if (!session->ending)
+			fake_die(host, session);
 	} else {
 		session->frozen = request->header.op == SUPER_FREEZE;
 		host->n_thaws += request->header.op == SUPER_THAW;

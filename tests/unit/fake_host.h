@@ -50,8 +50,7 @@ struct fake_session {
 	int init; /* the init's end of its connection; -1: closed */
 	int output, cgroup;
 	struct output_header *ring;
-	bool live, ending, frozen;
-	int started_ns_set;
+	bool ending, frozen;
 	uint64_t started_ns;
 	char *argv, *envp; /* joined with spaces */
 	unsigned n_connects, n_execs, n_stops, n_watches;
@@ -119,8 +118,10 @@ struct call *host_error(struct fake_host *host, void (*method)(struct call *call
 struct fake_session *host_session(struct fake_host *host, const char *id);
 /* The workload of SESSION ends: as init tells it. */
 void fake_exit(struct fake_host *host, struct fake_session *session, int exit_code, int signal);
-/* All of SESSION dies, as the supervisor tells it. */
+/* All of SESSION dies, as the supervisor tells it; the last of it goes when control has written that down. */
 void fake_die(struct fake_host *host, struct fake_session *session);
+/* The last of it goes now: for a test that set hold_gone. */
+void fake_gone(struct fake_host *host, struct fake_session *session);
 void fake_print(struct fake_session *session, const char *text);
 
 /* The string at a path like "end.reason" in JSON; NULL when there is none. */

@@ -368,6 +368,24 @@ static void test_registry_full(void **state)
 	assert_int_equal(host->n_creates, 1);
 }
 
+static void test_registry_full_at_the_end(void **state)
+{
+	struct fake_host *host = *state;
+	struct rlimit before, none = { 0 };
+
+	json_decref(create(host, "plain", "one"));
+	host_idle(host, 5);
+	assert_return_code(getrlimit(RLIMIT_FSIZE, &before), errno);
+	none.rlim_max = before.rlim_max;
+	assert_return_code(setrlimit(RLIMIT_FSIZE, &none), errno);
+	/* It ends all the same, and whoever waits is told. */
+	json_t *session = host_ok(host, method_session_stop, json_pack("{s:s}", "session", "one"));
+	assert_return_code(setrlimit(RLIMIT_FSIZE, &before), errno);
+	check_string(session, "end.reason", "stopped");
+	json_decref(session);
+	assert_null(host->sessions);
+}
+
 /* ---- the end ---- */
 
 static void test_stop(void **state)
@@ -602,8 +620,7 @@ static void test_kill_hangs(void **state)
 	assert_false(call->answered);
 	expect_state(host, "one", "stopping");
 	/* The rest is given back at last. */
-	host->hold_gone = false;
-	fake_die(host, host_session(host, "one"));
+	fake_gone(host, host_session(host, "one"));
 	host_answer(host, call, NULL);
 	assert_non_null(call->result);
 	call_free(call);
@@ -775,9 +792,6 @@ static void test_ended_meanwhile(void **state)
 	fake_exit(host, host_session(host, "dying"), 5, 0);
 	host_session(host, "dying")->ending = true;
 	host_start(host);
-	expect_state(host, "dying", "stopping");
-	host->hold_gone = false;
-	fake_die(host, host_session(host, "dying"));
 	json_t *session = wait_ended(host, "dying", "exited");
 	assert_int_equal(json_integer_value(json_object_get(json_object_get(session, "end"), "exit_code")), 5);
 	json_decref(session);
@@ -789,7 +803,7 @@ static void test_host_restart(void **state)
 
 	json_decref(create(host, "plain", "one"));
 	host_crash(host);
-	fake_die(host, host_session(host, "one"));
+	fake_gone(host, host_session(host, "one"));
 	copy_string(host->control.boot_id, sizeof(host->control.boot_id), "boot-two");
 	host_start(host);
 	finish(host, "one", "host-restart");
@@ -841,7 +855,7 @@ int main(void)
 		TEST(test_image_command), TEST(test_http_probe), TEST(test_http_answers), TEST(test_tcp_and_exec_probes),
 		TEST(test_exec_probe_fails), TEST(test_never_ready), TEST(test_created_then_never_ready),
 		TEST(test_supervisor_fails), TEST(test_dies_before_ready), TEST(test_client_vanishes),
-		TEST(test_registry_full), TEST(test_stop), TEST(test_stop_by_template), TEST(test_stop_without_grace),
+		TEST(test_registry_full), TEST(test_registry_full_at_the_end), TEST(test_stop), TEST(test_stop_by_template), TEST(test_stop_without_grace),
 		TEST(test_remove_while_stopping), TEST(test_stop_before_it_was_asked_for), TEST(test_stop_while_it_is_made),
 		TEST(test_workload_exits), TEST(test_out_of_memory), TEST(test_init_dies), TEST(test_hostile_init),
 		TEST(test_init_sends_no_socket), TEST(test_kill_hangs), TEST(test_supervisor_ends), TEST(test_expires),
