@@ -414,6 +414,8 @@ static bool is_bound(const struct template *t)
 	for (size_t i = 0; i < t->n_mounts; i++) {
 		const struct config_mount *mount = &t->mounts[i];
 		const size_t n = strlen(mount->target);
+		if (mount->bind && streq(t->command[0], mount->target))
+			return access(mount->source, X_OK) == 0;
 		if (mount->bind && strncmp(t->command[0], mount->target, n) == 0 && t->command[0][n] == '/') {
 			_close_ int fd = open(mount->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
 			return fd >= 0 && exists_in(fd, t->command[0] + n);
