@@ -68,7 +68,7 @@ int step_stage(struct setup *setup)
 	if (syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof(private)) < 0)
 		return fail(setup, -errno, "propagation");
 
-	int r = fs_make_tmpfs(setup, &options, MOUNT_ATTR_NODEV);
+	int r = fs_make_tmpfs(setup, &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	if (r < 0)
 		return r;
 	setup->stage = r;
@@ -98,7 +98,9 @@ int step_root(struct setup *setup)
 		{ "userxattr", NULL }, /* the mounter has no right to trusted.* attributes (Linux 5.11) */
 		{ NULL, NULL },
 	};
-	int r = fs_make(setup, "overlay", options, MOUNT_ATTR_NODEV);
+	/* Where nobody may gain privileges, the image's setuid programs are told so in a second way. */
+	const unsigned int nosuid = setup->plan.flags & PLAN_NO_NEW_PRIVS ? MOUNT_ATTR_NOSUID : 0U;
+	int r = fs_make(setup, "overlay", options, MOUNT_ATTR_NODEV | nosuid);
 	if (r < 0)
 		return r;
 	setup->root = r;
