@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each system call that making a slot needs fails once; each time there is an error with its step, and nothing left.
- * Linked with -Wl,--wrap= for every call below. Needs root.
+ * What netns/ refuses; and each system call that it needs fails once, each time there is an error with its step, and
+ * nothing left. Linked with -Wl,--wrap= for every call below. Needs root.
  */
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -56,6 +56,71 @@ int __wrap_setns(int fd, int type)
 		       ? -1
 		       : __real_setns(fd, type);
 }
+
+static void test_names_and_numbers(_unused_ void **state)
+{
+	struct netns_config config = stage_config;
+	enum netns_policy policy;
+	uint8_t v4[4], v6[16];
+
+	assert_int_equal(netns_policy_by_name("none", &policy), 0);
+	assert_int_equal(policy, NETNS_NONE);
+	assert_int_equal(netns_policy_by_name("internet", &policy), 0);
+	assert_int_equal(policy, NETNS_INTERNET);
+	assert_int_equal(netns_policy_by_name("spare", &policy), -ENOENT);
+	assert_int_equal(netns_policy_by_name("", &policy), -ENOENT);
+	netns_ipv4(&config, 128, true, v4);
+	assert_memory_equal(v4, ((uint8_t[]){ 12, 0, 1, 1 }), 4);
+	netns_ipv6(&config, 200, false, v6);
+	assert_memory_equal(v6, config.ipv6, 12);
+	assert_memory_equal(v6 + 12, ((uint8_t[]){ 0, 0, 1, 0x90 }), 4);
+}
+
+static void assert_refused(struct netns_config config, int num)
+{
+	struct netns *netns;
+	assert_int_equal(netns_open(&config, &netns, &stage.err), num);
+	assert_int_equal(stage.err.num, num);
+}
+
+static void test_bad_configuration(_unused_ void **state)
+{
+	struct netns_config config = stage_config;
+	config.ipv4[3] = 1;
+	assert_refused(config, -EINVAL);
+	config = stage_config;
+	config.ipv6[15] = 1;
+	assert_refused(config, -EINVAL);
+	config = stage_config;
+	config.max_slots = 65536;
+	assert_refused(config, -ERANGE);
+	config = stage_config;
+	config.n_uids = NETNS_MAX_IDS + 1;
+	assert_refused(config, -E2BIG);
+	config = stage_config;
+	config.n_gids = NETNS_MAX_IDS + 1;
+	assert_refused(config, -E2BIG);
+}
+
+static void test_bad_requests(_unused_ void **state)
+{
+	struct netns_slot slot = { .slot = 77, .ifindex = 1 << 30 };
+	const uint16_t ports[NETNS_MAX_PORTS + 1] = { 0 };
+	const int before = stage_count_fds();
+
+	assert_int_equal(netns_make(stage.netns, 1, NULL, 0, &slot, &stage.err), -EEXIST);
+	assert_string_equal(stage.err.step, "veth");
+	assert_string_equal(stage.err.object, "cr1");
+	assert_true(netns_slot_exists(stage.netns, 1));
+	assert_int_equal(netns_make(stage.netns, 0, NULL, 0, &slot, &stage.err), -EINVAL);
+	assert_int_equal(netns_make(stage.netns, stage_config.max_slots + 1, NULL, 0, &slot, &stage.err), -EINVAL);
+	assert_int_equal(netns_make(stage.netns, 3, ports, ARRAY_SIZE(ports), &slot, &stage.err), -EINVAL);
+	assert_int_equal(slot.slot, 77);
+	assert_int_equal(netns_set_policy(stage.netns, &slot, NETNS_NONE, &stage.err), -ENODEV);
+	assert_int_equal(stage_count_fds(), before);
+}
+
+/* Failures */
 
 static void ignore_gone(_unused_ uint32_t slot, _unused_ void *arg)
 {
@@ -114,6 +179,9 @@ static void test_open(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names_and_numbers),
+		cmocka_unit_test(test_bad_configuration),
+		cmocka_unit_test_setup_teardown(test_bad_requests, stage_open, stage_close),
 		cmocka_unit_test_setup_teardown(test_make, stage_open, stage_close),
 		cmocka_unit_test_setup_teardown(test_open, stage_open, stage_close),
 	};

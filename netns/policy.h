@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rules of nftables: the host's static table, and a session's redirect to its own loopback. */
+#pragma once
+
+#include "netns/netns.h"
+
+/* Each works in the network namespace the caller is in, and is one transaction: all of it or nothing. */
+int policy_load(const struct netns_config *config, struct err *err);
+int policy_unload(struct err *err);
+int policy_redirect(const uint16_t *ports, size_t n_ports, struct err *err);
