@@ -169,7 +169,7 @@ static void fail_unknown(struct call *call, const char *method)
 
 static void fail_params(struct call *call, const struct param_fault *fault)
 {
-	struct error_details details = { .path = fault->path };
+	struct error_details details = { .path = fault->path[0] ? fault->path : NULL };
 
 	call_fail(call, E_INVALID_PARAMS, false, &details, "%s%s%s", fault->path, fault->path[0] ? ": " : "",
 		fault->text);

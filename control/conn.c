@@ -16,7 +16,7 @@ enum {
 	MIN_READ = 4096,
 	MAX_READ = 64 * 1024,
 	LINES_PER_ROUND = 32,
-	LONG_QUEUE = 256 * 1024, /* with more than this unsent, no further requests are taken up */
+	LONG_QUEUE_SHARE = 16, /* with this part of max_queued_bytes unsent, no further requests are taken up */
 	DUMP_FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(15), /* so that 0.1 is written as 0.1 */
 };
 
@@ -55,7 +55,7 @@ static bool user_is_over(const struct conn *conn)
 
 static bool is_congested(const struct conn *conn)
 {
-	return buffer_used(&conn->out) > LONG_QUEUE;
+	return buffer_used(&conn->out) > max_queued(conn) / LONG_QUEUE_SHARE;
 }
 
 static int append_chunk(const char *bytes, size_t n, void *out)
