@@ -61,13 +61,15 @@ static struct session *new_stranger(struct lifecycle *lifecycle, const struct su
 	return session;
 }
 
-/* One that ends already: there is nothing to connect to, but its output may say how it ended. */
-static void adopt_ending(struct session *session, int *fds, size_t n_fds)
+/* One that has ended, or whose init no longer answers: its output may say how. */
+static void adopt_ending(struct session *session, bool exited, int *fds, size_t n_fds)
 {
 	if (n_fds > SUPER_FD_OUTPUT)
 		session->output_fd = steal_fd(&fds[SUPER_FD_OUTPUT]);
-	session_exited(session, NULL);
-	session_kill(session);
+	session->unseen = true;
+	if (exited)
+		session_exited(session, NULL);
+	session_stop(session, END_NONE, 0);
 }
 
 static void adopt_running(struct session *session)
@@ -110,12 +112,8 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 	session->frozen = event->frozen != 0;
 	session_set_resources(session, &event->limits, event->enforced, event->ipv4, event->ipv6);
 	session_changed(session);
-	if (event->state == SUPER_ENDING) {
-		adopt_ending(session, fds, n_fds);
-		return;
-	}
-	if (n_fds != SUPER_FD_COUNT) {
-		session_fail(session, "init", -EPROTO, "the supervisor cannot connect to it");
+	if (event->state == SUPER_ENDING || n_fds != SUPER_FD_COUNT) {
+		adopt_ending(session, event->state == SUPER_ENDING, fds, n_fds);
 		return;
 	}
 	session_attach(session, fds);

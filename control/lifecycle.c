@@ -208,6 +208,9 @@ static void on_exited(struct super_link *link, const struct super_ev_exited *eve
 	struct lifecycle *lifecycle = container_of(link, struct lifecycle, super);
 	struct session *session = session_find(lifecycle, event->id);
 
+	/* The list is still to come, and brings the output with it that says how it ended. */
+	if (lifecycle->ready && !(session && session->confirmed))
+		return;
 	/* Of one whose end was told before it came, there is nothing to write. */
 	if (session && session_is_made(session) && session_is_live(session))
 		session_exited(session, event);

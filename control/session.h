@@ -51,6 +51,7 @@ struct session {
 	struct call *change; /* of session.pause or .resume: SUPER_FREEZE or SUPER_THAW is under way; or NULL */
 	bool killed; /* SUPER_KILL was sent */
 	bool init_gone; /* SUPER_EV_EXITED has come: nothing more will come from inside */
+	bool unseen; /* it ended while nobody was there to say whether it had been ready */
 	bool confirmed; /* named by SUPER_LIST; only of interest until that is over */
 	/* From inside */
 	struct init_link init;

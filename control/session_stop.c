@@ -202,7 +202,7 @@ static void describe_workload(struct session_end *end, bool was_ready)
 static void find_reason(struct session *session, const struct super_ev_exited *event)
 {
 	struct session_end *end = &session->record.end;
-	bool was_ready = session->record.ready_at_ns != NEVER;
+	bool was_ready = session->record.ready_at_ns != NEVER || session->unseen;
 
 	learn_exit(session);
 	if (end->reason != END_NONE)

@@ -336,7 +336,8 @@ static void answer_list(struct fake_host *host, const struct msg_header *request
 		memcpy(ev.template, s->template, NAME_SIZE);
 		memcpy(ev.ipv4, (uint8_t[]){ 100, 96, 0, 6 }, 4);
 		connect_init(host, s, fds);
-		put(host->super, &ev, SUPER_EV_SESSION, 0, sizeof(ev), fds, s->ending ? 1 : SUPER_FD_COUNT);
+		put(host->super, &ev, SUPER_EV_SESSION, 0, sizeof(ev), fds,
+			s->ending || host->no_descriptors ? 1 : SUPER_FD_COUNT);
 		close(fds[SUPER_FD_INIT]);
 	}
 	answer_done(host, request, 0);
@@ -349,6 +350,9 @@ static void answer_hello(struct fake_host *host, const struct super_hello *hello
 	copy_string(welcome.version, sizeof(welcome.version), hello->version);
 	memcpy(welcome.boot_id, host->control.boot_id, sizeof(welcome.boot_id));
 	put(host->super, &welcome, SUPER_HELLO | MSG_REPLY, hello->header.id, sizeof(welcome), NULL, 0);
+	for (struct fake_session *s = host->sessions; s && host->exit_before_list; s = s->next)
+		if (s->ending)
+			fake_die(host, s);
 }
 
 static void answer_check(struct fake_host *host, const struct msg_header *request)

@@ -786,15 +786,57 @@ static void test_ended_meanwhile(void **state)
 {
 	struct fake_host *host = *state;
 
-	json_decref(create(host, "plain", "dying"));
+	for (int i = 0; i < 2; i++) {
+		json_decref(create(host, "plain", "dying"));
+		host_idle(host, 5);
+		host_crash(host);
+		close_fdp(&host_session(host, "dying")->init);
+		fake_exit(host, host_session(host, "dying"), 5, 0);
+		host_session(host, "dying")->ending = true;
+		host->exit_before_list = i == 1;
+		host_start(host);
+		json_t *session = wait_ended(host, "dying", "exited");
+		assert_int_equal(
+			json_integer_value(json_object_get(json_object_get(session, "end"), "exit_code")), 5);
+		json_decref(session);
+		assert_null(host->sessions);
+		json_decref(host_ok(host, method_session_remove, json_pack("{s:s}", "session", "dying")));
+	}
+}
+
+/* It dies so soon that the registry does not know that it was ready; it is not said to have failed to become so. */
+static void test_ended_before_it_was_written(void **state)
+{
+	struct fake_host *host = *state;
+	struct conn *conn = conn_new();
+	struct call *call = call_new(host, conn, json_pack("{s:s, s:s}", "template", "plain", "id", "dying"));
+
+	host->hold_create = true;
+	method_session_create(call);
+	host_run(host, has_session, host);
 	host_crash(host);
-	close_fdp(&host_session(host, "dying")->init);
-	fake_exit(host, host_session(host, "dying"), 5, 0);
 	host_session(host, "dying")->ending = true;
+	fake_exit(host, host_session(host, "dying"), 5, 0);
 	host_start(host);
-	json_t *session = wait_ended(host, "dying", "exited");
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(session, "end"), "exit_code")), 5);
+	finish(host, "dying", "exited");
+	call_free(call);
+	conn_end(conn);
+}
+
+static void test_init_does_not_answer(void **state)
+{
+	struct fake_host *host = *state;
+
+	json_decref(create(host, "plain", "hung"));
+	host_idle(host, 5);
+	host_crash(host);
+	host->no_descriptors = true;
+	host_start(host);
+	json_t *session = wait_ended(host, "hung", "failed");
+	check_string(session, "end.step", "init");
 	json_decref(session);
+	assert_int_equal(host->n_kills, 1);
+	assert_null(host->sessions);
 }
 
 static void test_host_restart(void **state)
@@ -860,7 +902,7 @@ int main(void)
 		TEST(test_workload_exits), TEST(test_out_of_memory), TEST(test_init_dies), TEST(test_hostile_init),
 		TEST(test_init_sends_no_socket), TEST(test_kill_hangs), TEST(test_supervisor_ends), TEST(test_expires),
 		TEST(test_extend), TEST(test_idle), TEST(test_adopted), TEST(test_adopted_in_every_state),
-		TEST(test_killed_while_it_is_made), TEST(test_stranger), TEST(test_ended_meanwhile),
+		TEST(test_killed_while_it_is_made), TEST(test_stranger), TEST(test_ended_meanwhile), TEST(test_ended_before_it_was_written), TEST(test_init_does_not_answer),
 		TEST(test_host_restart), TEST(test_told_to_have_ended), TEST(test_damaged_registry),
 	};
 	/* clang-format on */
