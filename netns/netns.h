@@ -56,7 +56,10 @@ struct netns_slot {
 	int user_fd, net_fd; /* the namespaces; owned by whoever holds the struct */
 };
 
-/* Opens the host side: a route socket, and a second one that hears of links that go away. */
+/*
+ * Remembers the network namespace the caller is in as the host's, and listens there for links and tables that go
+ * away. -ERANGE, -EINVAL, -E2BIG or -EAFNOSUPPORT for a configuration that cannot work.
+ */
 int netns_open(const struct netns_config *config, struct netns **ret, struct err *err);
 void netns_close(struct netns *netns);
 
@@ -97,7 +100,8 @@ int netns_monitor_fd(const struct netns *netns);
 
 /*
  * Calls FN for each cr<slot> whose removal was announced since the last call. -ENOBUFS: announcements were lost, the
- * caller asks netns_slot_exists() for those it waits for.
+ * caller asks netns_slot_exists() for those it waits for. That a link is gone does not say that its session is: a
+ * session's root can delete its own end.
  */
 int netns_gone(struct netns *netns, void (*fn)(uint32_t slot, void *arg), void *arg);
 
