@@ -277,7 +277,7 @@ static int open_network(struct supervisor *super, struct err *err)
 
 	*nc = (struct netns_config){
 		.id_base = config->id_base,
-		.max_slots = config->max_sessions,
+		.max_slots = slots_needed(config),
 		.has_ipv6 = config->has_ipv6,
 		.allowed_uid = super->keeper.uid,
 	};
@@ -505,7 +505,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 		r = open_host(super, options, err);
 	if (r < 0)
 		return r;
-	r = ledger_open(super->run_fd, super->config.max_sessions, super->boot_id, &super->ledger);
+	r = ledger_open(super->run_fd, slots_needed(&super->config), super->boot_id, &super->ledger);
 	if (r == 0)
 		r = slots_open(super);
 	if (r == 0)

@@ -21,7 +21,9 @@ struct spare {
 };
 
 struct slots {
-	uint32_t n, last; /* numbers 1..n; the one given out last */
+	uint32_t n; /* numbers 1..n may be in use */
+	uint32_t n_new; /* 1..n_new are given out: fewer after the configured ceiling was lowered */
+	uint32_t last; /* the one given out last */
 	uint8_t *use;
 	struct spare *spares;
 };
@@ -57,8 +59,8 @@ static uint32_t next_number(struct supervisor *super)
 {
 	struct slots *slots = super->slots;
 
-	for (uint32_t i = 0; i < slots->n; i++) {
-		uint32_t slot = (slots->last + i) % slots->n + 1;
+	for (uint32_t i = 0; i < slots->n_new; i++) {
+		uint32_t slot = (slots->last + i) % slots->n_new + 1;
 		/* An interface that a former supervisor's spare left is gone in a moment; until then another number. */
 		if (slots->use[slot] != SLOT_FREE || netns_slot_exists(super->netns, slot))
 			continue;
@@ -98,15 +100,20 @@ static void on_refill(struct loop_timer *timer)
 	}
 }
 
+uint32_t slots_needed(const struct config *config)
+{
+	/* Spares must not take numbers away from sessions; in the worst case each template has ports of its own. */
+	return config->max_sessions + config->spare_networks * (uint32_t)config->n_templates;
+}
+
 int slots_open(struct supervisor *super)
 {
-	const struct config *config = &super->config;
-	uint32_t most = config->max_sessions + config->spare_networks * (uint32_t)config->n_templates;
 	struct slots *slots = calloc(1, sizeof(*slots));
 
 	if (!slots)
 		return -ENOMEM;
-	slots->n = most > super->ledger.n_slots ? most : super->ledger.n_slots;
+	slots->n = super->ledger.n_slots;
+	slots->n_new = slots_needed(&super->config);
 	slots->use = calloc((size_t)slots->n + 1, sizeof(*slots->use));
 	super->by_slot = calloc((size_t)slots->n + 1, sizeof(struct session *));
 	super->slots = slots;

@@ -242,6 +242,9 @@ bool cgroup_contains(const struct session *session, pid_t pid);
 
 /* ---- slots.c ---- */
 
+/* How many numbers the configuration asks for; the ledger has a place for each. */
+uint32_t slots_needed(const struct config *config);
+/* After the ledger was opened: it may have more. */
 int slots_open(struct supervisor *super);
 void slots_close(struct supervisor *super); /* gives the spares up */
 /* Interfaces of spares that were given up are still there. */
