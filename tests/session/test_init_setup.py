@@ -61,8 +61,8 @@ class Report(Case):
         out = subprocess.run([HARNESS, INIT, str(self.directory), "bench=60", "--", "/bin/sleep", "100"],
                              stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
         print("\n" + out)
-        total = float(re.search(r"\(all steps\)\s+median\s+([\d.]+)", out)[1])
-        self.assertLess(total, 5000)  # microseconds; well below one millisecond on a quiet machine
+        least = float(re.search(r"\(all steps\)\s+least\s+([\d.]+)", out)[1])
+        self.assertLess(least, 2500)  # microseconds; half a millisecond on a quiet machine
 
     def test_exit_codes(self):
         for script, code in (("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill -15 $$", 143)):
@@ -151,7 +151,7 @@ class Inside(Case):
         self.assertEqual({point: found[1] for point, found in mounts.items()}, {
             "/": "overlay", "/proc": "proc", "/sys": "sysfs", "/dev": "tmpfs", "/dev/pts": "devpts", "/dev/shm": "tmpfs",
             "/dev/mqueue": "mqueue", "/tmp": "tmpfs", "/run/deep/er": "tmpfs"})
-        expected = {"/": "rw,nodev", "/proc": "rw,nosuid,nodev,noexec", "/sys": "ro,nosuid,nodev,noexec",
+        expected = {"/": "rw,nosuid,nodev", "/proc": "rw,nosuid,nodev,noexec", "/sys": "ro,nosuid,nodev,noexec",
                     "/dev": "ro,nosuid,noexec", "/dev/pts": "rw,nosuid,noexec", "/dev/shm": "rw,nosuid,nodev,noexec",
                     "/dev/mqueue": "rw,nosuid,nodev,noexec", "/tmp": "rw,nosuid,nodev", "/run/deep/er": "rw,nodev,noexec"}
         for point, options in expected.items():
@@ -160,6 +160,7 @@ class Inside(Case):
         self.assertNotIn(str(self.directory), self.mountinfo)
         self.assertNotIn("master:", self.mountinfo)
         self.assertNotIn("shared:", self.mountinfo)
+        self.assertTrue(self.mounts(flags=0)["/"][0].startswith("rw,nodev"))  # where setuid programs may work
 
     def test_no_host_path_anywhere(self):
         with open("/proc/self/mountinfo") as f:
