@@ -3,6 +3,12 @@
 
 A test module calls `own_network()` once, so that everything it starts has no part in the machine's network; then
 `Host` starts the installed programs and `Host.close()` checks that nothing is left.
+
+Environment:
+  CARREL_ROOT        where the build was installed (DESTDIR)
+  CARREL_TIME_SCALE  how much slower than real hardware this machine is (1): every time limit is multiplied by it
+  CARREL_TEST_DIR    where the hosts keep their files (/dev/shm); it must be a file system that can be idmapped
+  CARREL_PROGRAMS    static programs compiled elsewhere, where there is no musl-gcc
 """
 
 import ctypes
@@ -17,7 +23,10 @@ import subprocess
 import tempfile
 import time
 
-ROOT = pathlib.Path(os.environ.get("CARREL_ROOT", "/nonexistent"))  # where the build was installed (DESTDIR)
+ROOT = pathlib.Path(os.environ.get("CARREL_ROOT", "/nonexistent"))
+TEST_DIR = os.environ.get("CARREL_TEST_DIR", "/dev/shm")
+PROGRAMS = os.environ.get("CARREL_PROGRAMS")
+TIME_SCALE = float(os.environ.get("CARREL_TIME_SCALE", "1"))
 HERE = pathlib.Path(__file__).resolve().parent
 CONTROL_ID = 61184  # a uid and gid that no account has
 CLONE_NEWNET = 0x40000000
@@ -33,8 +42,14 @@ def own_network():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
+def scaled(seconds):
+    """What takes SECONDS at most on real hardware takes this long at most here."""
+    return seconds * TIME_SCALE
+
+
 def wait_until(condition, seconds=10.0, what="condition"):
     """Asks again every few milliseconds, because the kernel tells nobody when these things come true."""
+    seconds = scaled(seconds)
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -48,6 +63,8 @@ def wait_until(condition, seconds=10.0, what="condition"):
 def compile_static(name, directory):
     """Compiles a C file of this folder into a static program; its path."""
     program = pathlib.Path(directory) / pathlib.Path(name).stem
+    if PROGRAMS:
+        return pathlib.Path(shutil.copy(pathlib.Path(PROGRAMS) / program.name, program))
     headers = ["-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"]
     subprocess.run(["musl-gcc", "-O1", "-static", *headers, "-o", str(program), str(HERE / name)], check=True)
     return program
@@ -66,14 +83,20 @@ class Client:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        self.socket.connect(str(path))
+        self.socket.settimeout(scaled(60))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self.file = self.socket.makefile("rb")
         self.next_id = 0
         self.notifications = []
 
     def send(self, method, **params):
         self.next_id += 1
+        if "timeout_seconds" in params:
+            params["timeout_seconds"] = scaled(params["timeout_seconds"])
         line = json.dumps({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params})
         self.socket.sendall(line.encode() + b"\n")
         return self.next_id
@@ -104,13 +127,14 @@ class Client:
 
 class Host:
     def __init__(self, config=None, templates=None, images=("minimal",)):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir="/dev/shm"))
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir=TEST_DIR))
         self.dir.chmod(0o755)
         self.name = self.dir.name
         self.config_dir = self.dir / "etc"
         self.state_dir = self.dir / "state"
         self.run_dir = self.dir / "run"
         self.log_path = self.dir / "log"
+        self.libexec_dir = ROOT / "usr/libexec/carrel"
         self.process = None
         self.clients = []
         (self.config_dir / "templates.d").mkdir(parents=True)
@@ -157,7 +181,7 @@ class Host:
             env={**os.environ, "CARREL_SOCKET": str(self.socket_path)},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=scaled(600),
         )
         if check and result.returncode != 0:
             raise AssertionError(f"carrel {arguments}: {result.returncode}\n{result.stdout}{result.stderr}")
@@ -167,8 +191,7 @@ class Host:
         log = open(self.log_path, "ab")
         environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
         self.process = subprocess.Popen(
-            [str(ROOT / "usr/sbin/carreld"), "--config", str(self.config_dir), "--libexec-dir",
-             str(ROOT / "usr/libexec/carrel")],
+            [str(ROOT / "usr/sbin/carreld"), "--config", str(self.config_dir), "--libexec-dir", str(self.libexec_dir)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
         )
         log.close()
@@ -219,7 +242,7 @@ class Host:
         if self.process is None:
             return None
         self.process.send_signal(number)
-        status = self.process.wait(seconds)
+        status = self.process.wait(scaled(seconds))
         self.process = None
         return status
 
