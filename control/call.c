@@ -8,11 +8,14 @@
 
 #include "control/control.h"
 #include "control/error.h"
+#include "control/json.h"
 #include "control/params.h"
 #include "control/server.h"
 
 struct batch {
-	json_t *answers;
+	struct client *client;
+	struct buffer text; /* "[answer,answer", counted for the client while it waits */
+	size_t counted;
 	size_t n_open; /* calls not yet answered, and one for call_start_line() while it fills the batch */
 };
 
@@ -25,29 +28,69 @@ struct call {
 	struct batch *batch; /* NULL for a request of its own */
 	json_t *id; /* NULL: a notification, which is not answered */
 	json_t *params;
+	size_t n_bytes; /* its share of the line, counted for the client while the parameters are kept */
 };
+
+static struct batch *batch_new(struct client *client)
+{
+	struct batch *batch = calloc(1, sizeof(*batch));
+
+	if (batch)
+		*batch = (struct batch){ .client = client, .n_open = 1 };
+	return batch;
+}
+
+static void batch_count(struct batch *batch)
+{
+	batch->client->n_bytes += batch->text.size - batch->counted;
+	batch->counted = batch->text.size;
+}
+
+/* Adds one answer. What a batch holds has the bounds of a queue: answers that wait for the last one are not free. */
+static int batch_add(struct batch *batch, const struct config *config, const json_t *answer)
+{
+	int r = buffer_append(&batch->text, buffer_used(&batch->text) > 0 ? "," : "[", 1);
+
+	if (r == 0)
+		r = json_write(&batch->text, answer);
+	batch_count(batch);
+	if (r == 0 && (buffer_used(&batch->text) > config->max_queued_bytes || client_is_over(batch->client, config)))
+		r = -ENOBUFS;
+	return r;
+}
 
 /* One more part of the batch is done; the last sends what there is to say. CONN may be NULL. */
 static void batch_put(struct batch *batch, struct conn *conn)
 {
 	if (--batch->n_open > 0)
 		return;
-	if (conn && json_array_size(batch->answers) > 0)
-		conn_send(conn, json_incref(batch->answers));
-	json_decref(batch->answers);
+	struct buffer text = batch->text;
+	batch->text = (struct buffer){ 0 };
+	batch_count(batch);
 	free(batch);
+	/* None but notifications: silence. */
+	if (conn && buffer_used(&text) > 0) {
+		if (buffer_append(&text, "]\n", 2) < 0)
+			conn_fail(conn);
+		else
+			conn_send_text(conn, buffer_head(&text), buffer_used(&text));
+	}
+	buffer_free(&text);
 }
 
 /* ANSWER is stolen; NULL ends the connection, for memory was short. */
 static void deliver(struct conn *conn, struct batch *batch, json_t *answer)
 {
-	if (!batch)
+	if (!batch) {
 		conn_send(conn, answer);
-	else if (json_array_append_new(batch->answers, answer) < 0)
-		conn_send(conn, NULL);
+		return;
+	}
+	if (batch_add(batch, &conn->server->control->config, answer) < 0)
+		conn_fail(conn);
+	json_decref(answer);
 }
 
-static struct call *call_new(struct conn *conn, const struct rpc_item *item, struct batch *batch)
+static struct call *call_new(struct conn *conn, const struct rpc_item *item, struct batch *batch, size_t n_bytes)
 {
 	struct call *call = calloc(1, sizeof(*call));
 	json_t *params = item->params ? json_incref(item->params) : json_object();
@@ -65,6 +108,7 @@ static struct call *call_new(struct conn *conn, const struct rpc_item *item, str
 		.batch = batch,
 		.id = json_incref(item->id),
 		.params = params,
+		.n_bytes = n_bytes,
 		.next = conn->calls,
 		.link = &conn->calls,
 	};
@@ -73,6 +117,7 @@ static struct call *call_new(struct conn *conn, const struct rpc_item *item, str
 	conn->calls = call;
 	conn->n_calls++;
 	conn->client->n_calls++;
+	conn->client->n_bytes += n_bytes;
 	if (batch)
 		batch->n_open++;
 	return call;
@@ -112,6 +157,7 @@ static void finish(struct call *call, json_t *answer)
 	if (call->batch)
 		batch_put(call->batch, conn);
 	call->client->n_calls--;
+	call->client->n_bytes -= call->n_bytes;
 	client_put(call->client);
 	if (conn)
 		conn_settle(conn);
@@ -193,7 +239,7 @@ static void fail_busy(struct call *call)
 		max, max * USER_SHARE);
 }
 
-static void start(struct conn *conn, const struct rpc_item *item, struct batch *batch)
+static void start(struct conn *conn, const struct rpc_item *item, struct batch *batch, size_t n_bytes)
 {
 	struct param_fault fault;
 
@@ -201,9 +247,9 @@ static void start(struct conn *conn, const struct rpc_item *item, struct batch *
 		deliver(conn, batch, rpc_error_answer(item->id, rpc_fault(item->fault, item->text)));
 		return;
 	}
-	struct call *call = call_new(conn, item, batch);
+	struct call *call = call_new(conn, item, batch, n_bytes);
 	if (!call) {
-		conn_send(conn, NULL);
+		conn_fail(conn);
 		return;
 	}
 	const struct method *method = method_find(item->method);
@@ -227,19 +273,15 @@ void call_start_line(struct conn *conn, const char *bytes, size_t n)
 
 	rpc_parse(bytes, n, &frame);
 	if (frame.batch) {
-		batch = calloc(1, sizeof(*batch));
-		json_t *answers = json_array();
-		if (!batch || !answers) {
-			free(batch);
-			json_decref(answers);
+		batch = batch_new(conn->client);
+		if (!batch) {
 			rpc_release(&frame);
-			conn_send(conn, NULL);
+			conn_fail(conn);
 			return;
 		}
-		*batch = (struct batch){ .answers = answers, .n_open = 1 };
 	}
 	for (size_t i = 0; i < frame.n_items; i++)
-		start(conn, &frame.items[i], batch);
+		start(conn, &frame.items[i], batch, n / frame.n_items);
 	if (batch)
 		batch_put(batch, conn);
 	rpc_release(&frame);

@@ -10,6 +10,7 @@
 
 #include "control/control.h"
 #include "control/error.h"
+#include "control/json.h"
 #include "control/server.h"
 
 enum {
@@ -17,12 +18,12 @@ enum {
 	MAX_READ = 64 * 1024,
 	LINES_PER_ROUND = 32,
 	LONG_QUEUE_SHARE = 16, /* with this part of max_queued_bytes unsent, no further requests are taken up */
-	DUMP_FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(15), /* so that 0.1 is written as 0.1 */
+	SHORT_QUEUE = 64 * 1024, /* goes out even when the user's other connections hold too much */
 };
 
 #define WORK_PER_ROUND_NS (1 * NS_PER_MS)
 
-static void doom(struct conn *conn)
+void conn_fail(struct conn *conn)
 {
 	if (conn->doomed)
 		return;
@@ -48,7 +49,7 @@ static uint64_t max_queued(const struct conn *conn)
 
 static bool user_is_over(const struct conn *conn)
 {
-	return conn->client->n_bytes > max_queued(conn) * USER_SHARE;
+	return client_is_over(conn->client, &conn->server->control->config);
 }
 
 /* ---- out ---- */
@@ -58,9 +59,17 @@ static bool is_congested(const struct conn *conn)
 	return buffer_used(&conn->out) > max_queued(conn) / LONG_QUEUE_SHARE;
 }
 
-static int append_chunk(const char *bytes, size_t n, void *out)
+/* Ends the connection when OUT, which had BEFORE bytes, is now too long. */
+static void check_queue(struct conn *conn, size_t before)
 {
-	return buffer_append(out, bytes, n) < 0 ? -1 : 0;
+	size_t used = buffer_used(&conn->out);
+
+	count_bytes(conn);
+	/* One answer always goes out, however long; a second one only within the bound. */
+	if ((before > 0 && used > max_queued(conn)) || (used > SHORT_QUEUE && user_is_over(conn)))
+		conn_fail(conn);
+	if (before == 0)
+		conn->unsent_since_ns = boottime_ns();
 }
 
 /* ANSWER is stolen. */
@@ -68,17 +77,10 @@ static void enqueue(struct conn *conn, json_t *answer)
 {
 	size_t before = buffer_used(&conn->out);
 
-	if (!answer || json_dump_callback(answer, append_chunk, &conn->out, DUMP_FLAGS) < 0 ||
-		buffer_append(&conn->out, "\n", 1) < 0) {
-		doom(conn);
-	} else {
-		count_bytes(conn);
-		/* One answer always goes out, however long; a second one only within the bounds. */
-		if (before > 0 && (buffer_used(&conn->out) > max_queued(conn) || user_is_over(conn)))
-			doom(conn);
-		if (before == 0)
-			conn->unsent_since_ns = boottime_ns();
-	}
+	if (json_write(&conn->out, answer) < 0 || buffer_append(&conn->out, "\n", 1) < 0)
+		conn_fail(conn);
+	else
+		check_queue(conn, before);
 	json_decref(answer);
 }
 
@@ -145,7 +147,7 @@ static void on_timer(struct loop_timer *timer)
 	if (conn->doomed || deadline(conn) <= boottime_ns())
 		conn_close(conn);
 	else if (arm_timer(conn) < 0)
-		doom(conn);
+		conn_fail(conn);
 }
 
 /* ---- the end ---- */
@@ -176,19 +178,42 @@ void conn_settle(struct conn *conn)
 	}
 	if (is_over(conn) || arm_timer(conn) < 0 ||
 		loop_watch(&conn->server->control->loop, &conn->io, wanted_events(conn)) < 0)
-		doom(conn);
+		conn_fail(conn);
+}
+
+static bool takes_answers(const struct conn *conn)
+{
+	return !conn->doomed && !conn->refused && !conn->hung_up;
+}
+
+static void flush_and_settle(struct conn *conn)
+{
+	if (!conn->working)
+		flush(conn);
+	conn_settle(conn);
 }
 
 void conn_send(struct conn *conn, json_t *answer)
 {
-	if (conn->doomed || conn->refused || conn->hung_up) {
+	if (takes_answers(conn)) {
+		enqueue(conn, answer);
+		flush_and_settle(conn);
+	} else {
 		json_decref(answer);
-		return;
 	}
-	enqueue(conn, answer);
-	if (!conn->working)
-		flush(conn);
-	conn_settle(conn);
+}
+
+void conn_send_text(struct conn *conn, const char *text, size_t n)
+{
+	size_t before = buffer_used(&conn->out);
+
+	if (!takes_answers(conn))
+		return;
+	if (buffer_append(&conn->out, text, n) < 0)
+		conn_fail(conn);
+	else
+		check_queue(conn, before);
+	flush_and_settle(conn);
 }
 
 void conn_refuse(struct conn *conn, enum error_kind kind, int64_t retry_after_ms, const char *message)
@@ -202,9 +227,7 @@ void conn_refuse(struct conn *conn, enum error_kind kind, int64_t retry_after_ms
 	conn->refused_since_ns = boottime_ns();
 	conn->server->n_refused++;
 	conn->client->n_refused++;
-	if (!conn->working)
-		flush(conn);
-	conn_settle(conn);
+	flush_and_settle(conn);
 }
 
 /* ---- in ---- */
@@ -217,7 +240,7 @@ static void receive(struct conn *conn)
 	if (room > RPC_MAX_FRAME + 1 - used)
 		room = RPC_MAX_FRAME + 1 - used;
 	if (buffer_reserve(&conn->in, room) < 0) {
-		doom(conn);
+		conn_fail(conn);
 		return;
 	}
 	/* Without room for control messages the kernel itself drops descriptors that were sent along, and says so. */
@@ -398,7 +421,7 @@ void conn_on_close(struct conn *conn, void (*fn)(struct conn *conn, void *owner)
 	if (fn && !hook) {
 		hook = calloc(1, sizeof(*hook));
 		if (!hook) {
-			doom(conn);
+			conn_fail(conn);
 			return;
 		}
 		hook->owner = owner;

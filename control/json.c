@@ -3,6 +3,9 @@
 
 #include "control/text.h"
 
+/* With 15 digits 0.1 is written as 0.1. */
+enum { WRITE_FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(15) };
+
 void json_append(json_t **array, json_t *value)
 {
 	if (json_array_append_new(*array, value) < 0) {
@@ -28,4 +31,14 @@ json_t *json_text(const char *text)
 		return NULL;
 	n = utf8_scrub((const uint8_t *)text, n, scrubbed);
 	return json_stringn_nocheck(scrubbed, n);
+}
+
+static int append_chunk(const char *bytes, size_t n, void *buffer)
+{
+	return buffer_append(buffer, bytes, n) < 0 ? -1 : 0;
+}
+
+int json_write(struct buffer *buffer, const json_t *value)
+{
+	return json_dump_callback(value, append_chunk, buffer, WRITE_FLAGS) < 0 ? -ENOMEM : 0;
 }

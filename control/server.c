@@ -41,6 +41,11 @@ struct client *client_get(struct server *server, uid_t uid)
 	return client;
 }
 
+bool client_is_over(const struct client *client, const struct config *config)
+{
+	return client->n_bytes > config->max_queued_bytes * USER_SHARE;
+}
+
 void client_put(struct client *client)
 {
 	if (client->n_conns > 0 || client->n_calls > 0)

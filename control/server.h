@@ -40,6 +40,8 @@ struct server {
 	uint64_t refuse_ns; /* a refused one, after this */
 };
 
+/* Together they hold more than one user may. */
+bool client_is_over(const struct client *client, const struct config *config);
 /* The record of a user, made when there is none; or NULL when memory is short. */
 struct client *client_get(struct server *server, uid_t uid);
 /* To be called whenever something of it went away: frees it when nothing is left. */
@@ -85,6 +87,10 @@ int conn_open(struct server *server, int fd, const struct caller *caller, struct
 void conn_close(struct conn *conn);
 /* Queues one line; ANSWER is stolen, NULL ends the connection (memory was short). */
 void conn_send(struct conn *conn, json_t *answer);
+/* The same for N bytes of text with its newline. */
+void conn_send_text(struct conn *conn, const char *text, size_t n);
+/* Has the loop end the connection: an answer was lost, or it and its user hold too much. */
+void conn_fail(struct conn *conn);
 /* Queues an error line, takes no more input, and ends the connection once the peer has read it or a moment passed. */
 void conn_refuse(struct conn *conn, enum error_kind kind, int64_t retry_after_ms, const char *message);
 /* After anything that may have changed what the connection waits for, the last answer included. */

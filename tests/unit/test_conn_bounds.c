@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#define LOGS(bytes)                                                  \
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"session.logs\"," \
+	"\"params\":{\"session\":\"s\",\"max_bytes\":" #bytes "}}"
+
 static void test_bound_on_connections(void **state _unused_)
 {
 	struct fixture f;
@@ -139,6 +143,79 @@ static void test_bound_on_bytes_of_a_user(void **state _unused_)
 	stop(&f);
 }
 
+/* So do requests that wait, with their parameters. */
+static void test_bound_on_bytes_of_requests(void **state _unused_)
+{
+	enum { MAX = 64 * 1024, LINE = 60 * 1024, N = USER_SHARE * MAX / LINE + 2 };
+	static const char request[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"session.wait\","
+				      "\"params\":{\"session\":\"s\",\"for\":\"ended\"}}";
+	_free_ char *line = malloc(LINE);
+	struct fixture f;
+	size_t n = 0;
+
+	memset(line, ' ', LINE);
+	memcpy(line, request, sizeof(request) - 1);
+	line[LINE - 1] = '\n';
+	start(&f, &(struct options){ .max_queued = MAX });
+	struct peer peer = dial(&f);
+	struct pollfd readable = { .fd = peer.fd, .events = POLLIN };
+	for (; n < N && poll(&readable, 1, 20) == 0; n++)
+		for (size_t i = 0; i < LINE; i += 1024)
+			send(peer.fd, line + i, 1024, MSG_NOSIGNAL);
+	assert_in_range(n, 2, N - 1);
+	assert_int_equal(expect_error(&peer, "busy"), -32005);
+	hang_up(&peer);
+	stop(&f);
+}
+
+/* A batch keeps its answers until the last is there, in the bounds of a queue. */
+static void test_bound_on_bytes_of_a_batch(void **state _unused_)
+{
+	static const char batch[] =
+		"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"session.wait\","
+		"\"params\":{\"session\":\"s\",\"for\":\"ended\"}}," LOGS(40000) "," LOGS(40000) "]\n";
+	struct fixture f;
+
+	start(&f, &(struct options){ .max_queued = 64 * 1024 });
+	struct peer peer = dial(&f), other = dial(&f);
+	say(&peer, batch);
+	expect_end(&peer);
+	ask(&other, 1, "system.health", "");
+	expect_result(&other, 1);
+	hang_up(&other);
+	stop(&f);
+}
+
+/* Answers that nobody takes, on many connections: some are dropped, and then there is room again. */
+static void test_bound_on_bytes_of_answers(void **state _unused_)
+{
+	enum { N = 4 };
+	struct fixture f;
+	struct peer peers[N];
+	int dropped = 0;
+
+	start(&f, &(struct options){ .max_queued = 256 * 1024 });
+	for (int i = 0; i < N; i++) {
+		peers[i] = dial(&f);
+		ask(&peers[i], 1, "session.logs", "{\"session\":\"s\",\"max_bytes\":524288}");
+		struct pollfd there = { .fd = peers[i].fd, .events = POLLIN };
+		assert_int_equal(poll(&there, 1, 5000), 1);
+		dropped += (there.revents & POLLHUP) != 0;
+	}
+	assert_in_range(dropped, 1, N - 1);
+	for (int i = 0; i < N; i++)
+		hang_up(&peers[i]);
+	for (bool served = false; !served;) {
+		struct peer peer = dial(&f);
+		say_maybe(&peer, HEALTH(1) "\n");
+		json_t *answer = hear(&peer);
+		served = json_object_get(answer, "result");
+		json_decref(answer);
+		hang_up(&peer);
+	}
+	stop(&f);
+}
+
 static void test_slow_reader_is_dropped(void **state _unused_)
 {
 	struct fixture f;
@@ -203,8 +280,7 @@ static void test_peer_that_does_not_finish_a_line_is_dropped(void **state _unuse
 /* A peer that asks and asks without reading is slowed down, not dropped; all is answered once it reads. */
 static void test_requests_wait_for_a_full_socket(void **state _unused_)
 {
-	static const char line[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"session.logs\",\"params\":{"
-				   "\"session\":\"s\",\"max_bytes\":262144}}\n";
+	static const char line[] = LOGS(262144) "\n";
 	struct fixture f;
 	size_t sent = 0, answers = 0;
 	json_t *answer;
@@ -367,6 +443,9 @@ int main(void)
 		cmocka_unit_test(test_bound_on_requests_of_a_connection),
 		cmocka_unit_test(test_bound_on_requests_of_a_user),
 		cmocka_unit_test(test_bound_on_bytes_of_a_user),
+		cmocka_unit_test(test_bound_on_bytes_of_requests),
+		cmocka_unit_test(test_bound_on_bytes_of_a_batch),
+		cmocka_unit_test(test_bound_on_bytes_of_answers),
 		cmocka_unit_test(test_slow_reader_is_dropped),
 		cmocka_unit_test(test_peer_that_stops_reading_is_dropped_in_time),
 		cmocka_unit_test(test_peer_that_does_not_finish_a_line_is_dropped),
