@@ -216,6 +216,37 @@ static void test_bound_on_bytes_of_answers(void **state _unused_)
 	stop(&f);
 }
 
+/* What ends is no longer counted: much more than the bound goes through, in turn. */
+static void test_accounts_are_settled(void **state _unused_)
+{
+	enum { MAX = 64 * 1024, LINE = 50 * 1024, ROUNDS = 16 * USER_SHARE };
+	static char line[LINE];
+	struct fixture f;
+	json_t *answer;
+
+	start(&f, &(struct options){ .max_queued = MAX });
+	struct peer inside = dial(&f);
+	memset(line, ' ', sizeof(line));
+	line[LINE - 1] = '\n';
+	for (int i = 0; i < ROUNDS; i++) {
+		struct peer peer = dial(&f);
+		memcpy(line, HEALTH(1), strlen(HEALTH(1)));
+		say_bytes(&peer, line, sizeof(line));
+		expect_result(&peer, 1);
+		say(&peer, "[" LOGS(20000) "," LOGS(20000) "]\n");
+		answer = hear(&peer);
+		assert_int_equal(json_array_size(answer), 2);
+		json_decref(answer);
+		/* Left unfinished. */
+		say_bytes(&peer, line, sizeof(line) - 1);
+		hang_up(&peer);
+		ask(&inside, i, "system.health", "");
+		expect_result(&inside, i);
+	}
+	hang_up(&inside);
+	stop(&f);
+}
+
 static void test_slow_reader_is_dropped(void **state _unused_)
 {
 	struct fixture f;
@@ -446,6 +477,7 @@ int main(void)
 		cmocka_unit_test(test_bound_on_bytes_of_requests),
 		cmocka_unit_test(test_bound_on_bytes_of_a_batch),
 		cmocka_unit_test(test_bound_on_bytes_of_answers),
+		cmocka_unit_test(test_accounts_are_settled),
 		cmocka_unit_test(test_slow_reader_is_dropped),
 		cmocka_unit_test(test_peer_that_stops_reading_is_dropped_in_time),
 		cmocka_unit_test(test_peer_that_does_not_finish_a_line_is_dropped),
