@@ -136,6 +136,12 @@ int rootfs_dev_make(int target_fd, int *ret_fd, struct err *err)
 	int r = fill_dev(mnt, err);
 	if (r < 0)
 		return r;
+	/*
+	 * The file system itself, not only its mounts: a session with CAP_SYS_ADMIN in its own namespace can take the
+	 * flag off a mount that was moved there, and would write to every session's /dev.
+	 */
+	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 || fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return err_set(err, -errno, "dev", "read-only");
 	/* Before 6.15 only a mount that is attached in the caller's namespace can be cloned. */
 	if (move_mount(mnt, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return err_set(err, -errno, "dev", "attach");
@@ -145,8 +151,7 @@ int rootfs_dev_make(int target_fd, int *ret_fd, struct err *err)
 
 int rootfs_dev_clone(int dev_fd, int user_fd, int *ret_fd, struct err *err)
 {
-	/* Read-only keeps the shared names safe from root inside; writing to a device node is no write to the
-	 * tmpfs. */
+	/* The file system is read-only anyway; writing to a device node is no write to it. */
 	const uint64_t attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 
 	int r = clone_mount(dev_fd, attrs, user_fd, ret_fd);

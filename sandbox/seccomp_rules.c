@@ -412,7 +412,7 @@ const struct seccomp_rule seccomp_rules[] = {
 	REFUSE(MINIMAL, chroot, "nothing there needs it; without a matching chdir it is a way out of older sandboxes"),
 	ALLOW(DIND, pivot_root, "runc: a container's root"),
 	ALLOW(DIND, mount, "runc and dockerd: overlay, proc, binds; in the session's mount namespace, with its rights"),
-	ALLOW(DIND, umount2, "end of such mounts; those of carrel-init are locked together"),
+	ALLOW(DIND, umount2, "end of such mounts"),
 	ALLOW(DIND, fsopen, "mounts the newer way: runc 1.2, containerd 2"),
 	ALLOW(DIND, fsconfig, "mounts the newer way"),
 	ALLOW(DIND, fsmount, "mounts the newer way"),

@@ -145,7 +145,7 @@ static int try_overlay(const struct check *c)
 static int open_scratch_network(const struct check *c, struct netns **ret)
 {
 	struct netns_config config = {
-		.id_base = c->config->id_base, .max_slots = c->config->max_sessions, .has_ipv6 = c->config->has_ipv6
+		.id_base = c->config->id_base, .max_slots = slots_needed(c->config), .has_ipv6 = c->config->has_ipv6
 	};
 
 	memcpy(config.ipv4, c->config->ipv4, sizeof(config.ipv4));

@@ -421,7 +421,7 @@ void ops_serve(struct supervisor *super, struct msg *msg)
 			/* No fault of control's: sessions end while requests are under way. */
 			const struct super_session *request = (const void *)msg->bytes;
 			answer_error(
-				super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(op->op)->name, request->id);
+				super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(msg->header.op)->name, request->id);
 			return;
 		}
 	}

@@ -41,6 +41,7 @@ def run(name, command, count=None, timeout=1200, **kwargs):
     tests = count(output) if count else []
     for test, ok in tests:
         report(f"{name}: {test}", ok, seconds / len(tests), output)
+    # Whatever fails outside a test, and a command that counts none, is a failure of its own.
     if not tests or (status != 0 and all(ok for _, ok in tests)):
         report(name, status == 0 and not count, seconds, output)
     return status == 0
@@ -52,8 +53,7 @@ def cmocka_tests(output):
 
 
 def python_tests(output):
-    found = re.findall(r"^(\w+) \([\w.]+\)(?:\n.*)?? \.\.\. .*?(ok|FAIL|ERROR|skipped.*)$", output, re.M)
-    return [(name, word == "ok") for name, word in found]
+    return [(name, word == "ok") for name, word in re.findall(r"^RESULT (\S+) (ok|FAIL) [\d.]+$", output, re.M)]
 
 
 def setup(directory, *options, env=None):
@@ -78,7 +78,7 @@ def tier_unit():
     directory = BUILD / "sanitize"
     if not setup(directory, "-Dbuildtype=debug", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
         return
-    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "halt_on_error=1",
+    environment = {**os.environ, "CARREL_SOURCE": str(TOP), "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "halt_on_error=1",
                    "CMOCKA_MESSAGE_OUTPUT": "stdout"}
     for test in sorted((directory / "tests/unit").glob("test_*")):
         if test.is_file() and os.access(test, os.X_OK):
@@ -87,9 +87,9 @@ def tier_unit():
 
 def python_tier(folder, name):
     environment = {**os.environ, "CARREL_ROOT": str(BUILD / "root"), "CARREL_BUILD": str(BUILD / "gcc"),
-                   "PYTHONPATH": f"{TOP / 'tests/session'}:{TOP / 'tests/lib'}", "PYTHONDONTWRITEBYTECODE": "1"}
+                   "CARREL_SOURCE": str(TOP), "PYTHONPATH": f"{TOP / 'tests/session'}:{TOP / 'tests/lib'}", "PYTHONDONTWRITEBYTECODE": "1"}
     for test in sorted((TOP / folder).glob("test_*.py")):
-        run(f"{name} {test.stem[5:]}", ["/usr/bin/python3", "-m", "unittest", "-v", str(test.relative_to(TOP))],
+        run(f"{name} {test.stem[5:]}", ["/usr/bin/python3", "-W", "ignore::ResourceWarning", "tests/lib/unittest_lines.py", str(test.relative_to(TOP))],
             python_tests, env=environment, timeout=1800)
 
 
@@ -102,6 +102,9 @@ def tier_session():
     if os.geteuid() != 0:
         report("session tests need root", False, 0)
         return
+    for test in sorted((BUILD / "gcc/tests/session").glob("*_test")):
+        run(f"session {test.name}", [str(test)], cmocka_tests, timeout=600,
+            env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "stdout"})
     python_tier("tests/session", "session")
 
 

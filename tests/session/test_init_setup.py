@@ -234,6 +234,10 @@ class Inside(Case):
         session = self.start(["true"], caps=SYS_ADMIN, mount=f"bind:/mnt:{source / 'a'}:1")
         self.assertEqual(session.error, ("ENOTSUP", "mounts", "read-only file in a session with CAP_SYS_ADMIN"))
 
+    def test_the_shared_dev_stays_read_only(self):
+        """One tree serves all sessions: whoever could write there would write to his neighbours'."""
+        self.assertEqual(self.probe("remount", "/dev", caps=ALL_CAPABILITIES, flags=ADDRESSES), "EROFS")
+
     def test_cgroup(self):
         top = pathlib.Path("/sys/fs/cgroup/unified")
         if not (top / "cgroup.procs").exists():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions from creation to gone, over the public API, with the minimal template."""
 
+import hashlib
 import os
 import pathlib
 import signal
@@ -43,8 +44,7 @@ class Sessions(unittest.TestCase):
         self.assertEqual(session["state"], "ready")
         self.assertEqual(session["id"], "one")
         self.assertEqual(session["owner"], "a@example.com")
-        self.assertEqual(session["owner_hash"], "ab26ec4f7cb5b8d6"[:0] + session["owner_hash"])
-        self.assertRegex(session["owner_hash"], "^[0-9a-f]{16}$")
+        self.assertEqual(session["owner_hash"], hashlib.sha256(b"a@example.com").hexdigest()[:16])
         self.assertRegex(session["created_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertIsNone(session["end"])
         self.assertTrue(session["limits"]["pids"]["value"] > 0)
