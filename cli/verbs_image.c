@@ -64,8 +64,8 @@ static int add_page(struct usage *usage, struct client *client, json_t **cursor,
 		if (r == 0 && state && template && !streq(state, "ended"))
 			r = add_image(usage, client, template, why);
 	}
-	if (r == 0 && json_is_string(json_object_get(page, "cursor")))
-		*cursor = json_incref(json_object_get(page, "cursor"));
+	if (r == 0 && json_is_string(json_object_get(page, "next_cursor")))
+		*cursor = json_incref(json_object_get(page, "next_cursor"));
 	json_decref(page);
 	return r;
 }

@@ -74,7 +74,7 @@ static json_t *fetch_sessions(struct client *client, json_t *params, struct fail
 			break;
 		}
 		json_array_extend(all, json_object_get(page, "sessions"));
-		cursor = json_object_get(page, "cursor");
+		cursor = json_object_get(page, "next_cursor");
 		if (json_is_string(cursor))
 			json_object_set(params, "cursor", cursor);
 		else

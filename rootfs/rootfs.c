@@ -140,7 +140,8 @@ int rootfs_dev_make(int target_fd, int *ret_fd, struct err *err)
 	 * The file system itself, not only its mounts: a session with CAP_SYS_ADMIN in its own namespace can take the
 	 * flag off a mount that was moved there, and would write to every session's /dev.
 	 */
-	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 || fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+		fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
 		return err_set(err, -errno, "dev", "read-only");
 	/* Before 6.15 only a mount that is attached in the caller's namespace can be cloned. */
 	if (move_mount(mnt, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)

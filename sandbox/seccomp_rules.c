@@ -403,7 +403,7 @@ const struct seccomp_rule seccomp_rules[] = {
 	ALLOW(ALL, setsockopt, "options; the kernel checks those that administer the network namespace"),
 
 	/* ---- namespaces, roots, mounts ---- */
-	ALLOW(BROWSER | DIND, unshare, "user namespaces for Chromium's zygote; whatever runc asks for; max_*_namespaces bounds both"),
+	ALLOW(BROWSER | DIND, unshare, "user namespaces for Chromium's zygote; whatever runc asks for"),
 	IF(BROWSER, EXCEPT_ANY, unshare, 0, ~CLONE_NEWUSER, "Chromium needs this one alone here; the others come by clone"),
 	REFUSE(MINIMAL, unshare, "namespaces: a user namespace opens the kernel's privileged half"),
 	ALLOW(DIND, setns, "docker exec; dockerd's network set-up"),

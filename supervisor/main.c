@@ -80,7 +80,10 @@ static int print_and_end(int option, const char *value)
 		privilege_print(stdout);
 		return 1;
 	case SECCOMP:
-		return seccomp_profile_print(value, stdout) < 0 ? 3 : 1;
+		if (seccomp_profile_print(value, stdout) == 0)
+			return 1;
+		fprintf(stderr, "carreld: there is no system call profile %s\n", value);
+		return 3;
 	case MEMBERS:
 		config_print_members(stdout);
 		return 1;
@@ -192,16 +195,41 @@ static int open_directories(struct supervisor *super, struct err *err)
 	return r;
 }
 
-/* One supervisor per run directory: the lock is the directory's own and goes with the process. */
-static int take_lock(struct supervisor *super, struct err *err)
+/* Holds NAME in DIR_FD for this process alone, for as long as it lives; the descriptor is kept on purpose. */
+static int lock_file(int dir_fd, const char *name)
 {
 	struct flock lock = { .l_type = F_WRLCK };
-	int fd = openat(super->run_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_close_ int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	/* The descriptor is kept on purpose: a lock of fcntl(2) lasts until it is closed. */
 	if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0)
-		return err_set(err, -errno, "lock", "another carreld runs on %s", super->config.run_dir);
+		return -errno;
+	steal_fd(&fd);
 	return 0;
+}
+
+/* Where the second lock is: named after the network namespace, because the table and the interfaces are that one's. */
+static int network_lock_name(char *ret, size_t size)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/net", &st) < 0)
+		return -errno;
+	snprintf(ret, size, "/run/carrel-net-%llu.lock", (unsigned long long)st.st_ino);
+	return 0;
+}
+
+/* One supervisor per run directory, and one per network namespace. */
+static int take_locks(struct supervisor *super, struct err *err)
+{
+	char name[64];
+	int r = lock_file(super->run_fd, "lock");
+
+	if (r < 0)
+		return err_set(err, r, "lock", "another carreld runs on %s", super->config.run_dir);
+	r = network_lock_name(name, sizeof(name));
+	if (r == 0)
+		r = lock_file(AT_FDCWD, name);
+	return r < 0 ? err_set(err, r, "lock", "another carreld runs in this network namespace (%s)", name) : 0;
 }
 
 /*
@@ -377,7 +405,7 @@ static int open_host(struct supervisor *super, const struct options *options, st
 	if (r == 0)
 		r = open_directories(super, err);
 	if (r == 0)
-		r = take_lock(super, err);
+		r = take_locks(super, err);
 	if (r == 0)
 		r = refuse_unfit_host(super, err);
 	if (r == 0)
@@ -494,6 +522,8 @@ static void leave_nothing(struct supervisor *super)
 		unlinkat(super->run_fd, files[i], 0);
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
 		unlinkat(super->run_fd, dirs[i], AT_REMOVEDIR);
+	if (network_lock_name(text, sizeof(text)) == 0)
+		unlink(text);
 }
 
 static int serve(struct supervisor *super, const struct options *options, struct err *err)

@@ -420,8 +420,8 @@ void ops_serve(struct supervisor *super, struct msg *msg)
 		if (!session || !(op->phases & 1U << session->phase)) {
 			/* No fault of control's: sessions end while requests are under way. */
 			const struct super_session *request = (const void *)msg->bytes;
-			answer_error(
-				super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(msg->header.op)->name, request->id);
+			answer_error(super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(msg->header.op)->name,
+				request->id);
 			return;
 		}
 	}

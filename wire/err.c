@@ -29,6 +29,6 @@ void err_within(struct err *err, const char *step)
 
 const char *err_text(const struct err *err, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s%s%s: %s", err->step, err->object[0] ? " " : "", err->object, strerror(-err->num));
+	snprintf(buf, size, "%s: %s%s%s", err->step, err->object, err->object[0] ? ": " : "", strerror(-err->num));
 	return buf;
 }

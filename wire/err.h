@@ -21,5 +21,5 @@ int err_set(struct err *err, int num, const char *step, const char *object_forma
 /* Puts what happened inside a larger step under that step's name: "uid_map 0 65536" becomes "network uid_map 0 65536". */
 void err_within(struct err *err, const char *step);
 
-/* "step object: strerror" into BUF; always terminated. Returns BUF. */
+/* "step: object: strerror" into BUF; always terminated. Returns BUF. */
 const char *err_text(const struct err *err, char *buf, size_t size);

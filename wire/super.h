@@ -26,7 +26,8 @@ enum super_op {
 	SUPER_THAW, /* struct super_session → struct super_done */
 	SUPER_SET_LIMITS, /* struct super_set_limits → struct super_limits_set */
 
-	SUPER_EV_SESSION = 0x100, /* struct super_ev_session, SUPER_FD_* of the session; of one that ends the output alone */
+	SUPER_EV_SESSION =
+		0x100, /* struct super_ev_session, SUPER_FD_* of the session; of one that ends the output alone */
 	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is undone, the output kept until SUPER_NOTED */
 	SUPER_EV_GONE, /* struct super_session: every host resource is given back; the id is free again */
 };

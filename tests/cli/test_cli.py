@@ -54,9 +54,9 @@ class Sessions(CliTest):
         self.assertIn("#", self.run_cli("create", "browser", "--timeline", env={"LC_ALL": "C"}).stdout)
 
     def test_list_reads_every_page(self):
-        pages = {None: {"sessions": [SESSION], "cursor": "next"},
+        pages = {None: {"sessions": [SESSION], "next_cursor": "next"},
                  "next": {"sessions": [{**SESSION, "id": "sess-2", "state": "ended", "end": {"reason": "expired"}}],
-                          "cursor": None}}
+                          "next_cursor": None}}
         server = self.serve(session__list=lambda params, _: pages[params.get("cursor")])
         lines = self.run_cli("list", "--state", "ready", "--label", "a=b").stdout.splitlines()
         self.assertEqual(re.split(r"\s{2,}", lines[0]),
@@ -112,7 +112,7 @@ class Sessions(CliTest):
         stats = {"memory": {"current_bytes": 1048576, "peak_bytes": 2097152}, "cpu": {"usage_seconds": 1.5},
                  "pids": {"current": 3}}
         server = self.serve(session__stats=stats, session__list={"sessions": [
-            SESSION, {**SESSION, "id": "old", "state": "ended"}], "cursor": None})
+            SESSION, {**SESSION, "id": "old", "state": "ended"}], "next_cursor": None})
         self.assertRegex(self.run_cli("stats", "x").stdout, r"\nx +1 MiB +2 MiB +1 s +3\n")
         self.assertRegex(self.run_cli("stats").stdout, r"\nsess-1 ")
         self.assertEqual([p for m, p in server.requests if m == "session.stats"], [{"session": "x"}, {"session": "sess-1"}])

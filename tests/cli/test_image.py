@@ -30,7 +30,7 @@ class Images(CliTest):
     def sessions(self, *templates):
         """A carrel with a live session of each of these templates, which are named like their images."""
         return self.serve(
-            session__list={"sessions": [{"template": t, "state": "ready"} for t in templates], "cursor": None},
+            session__list={"sessions": [{"template": t, "state": "ready"} for t in templates], "next_cursor": None},
             template__get=lambda params, _: {"image": params["template"]})
 
     def test_minimal(self):
@@ -86,7 +86,7 @@ class Images(CliTest):
         self.assertEqual((self.rootfs / old[0]).stat().st_ino, inode)
         self.image("build", "host")
         self.assertEqual(self.names(".old-"), old)
-        server.methods["session.list"] = {"sessions": [], "cursor": None}
+        server.methods["session.list"] = {"sessions": [], "next_cursor": None}
         self.image("build", "host")
         self.assertEqual(self.names(), ["host", "minimal"])
 
@@ -125,7 +125,7 @@ class Images(CliTest):
         self.image("build", "minimal")
         server = self.sessions("minimal")
         self.assertIn("EBUSY", self.image("remove", "minimal", expect=1).stderr)
-        server.methods["session.list"] = {"sessions": [{"template": "minimal", "state": "ended"}], "cursor": None}
+        server.methods["session.list"] = {"sessions": [{"template": "minimal", "state": "ended"}], "next_cursor": None}
         self.image("remove", "minimal")
         self.assertEqual(self.names(), [])
         self.assertEqual(json.loads(self.image("list", "--json").stdout), [])

@@ -139,6 +139,19 @@ class Survival(unittest.TestCase):
         self.assertIn("dying", "".join(e["text"] for e in self.client.call("session.logs", session="ends")["entries"]))
         wait_until(lambda: not any("/ends" in p for p in snapshot(self.host)["cgroups"]), what="nothing left")
 
+    def test_a_second_supervisor_is_refused(self):
+        """It would take the first one's table and interfaces over."""
+        self.client.call("session.create", template="minimal", id="first")
+        other = Host()
+        try:
+            other.start(wait=False)
+            self.assertEqual(other.process.wait(20), 1)
+            self.assertIn("another carreld runs in this network namespace", other.log())
+        finally:
+            other.process = None
+            other.close()
+        self.assertEqual(self.client.call("session.get", session="first")["state"], "ready")
+
     def test_stranger_with_the_same_pid_is_not_adopted(self):
         self.client.call("session.create", template="minimal", id="victim")
         pid = self.host.init_pids()[0]

@@ -274,7 +274,8 @@ static struct fake_session *make(struct fake_host *host, const struct super_crea
 	session->ring = mmap(NULL, OUTPUT_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, session->output, 0);
 	assert_ptr_not_equal(session->ring, MAP_FAILED);
 	output_format(session->ring, OUTPUT_FILE_BYTES);
-	session->ring->workload = WORKLOAD_RUNNING;
+	session->ring->workload = host->workload_gone ? WORKLOAD_EXITED : WORKLOAD_RUNNING;
+	session->ring->exit_code = host->workload_gone ? 4 : 0;
 	session->cgroup = open(host->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(spec_read(spec_fd, &spec), 0);
 	session->argv = join_strings(spec.argv);

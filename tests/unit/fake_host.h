@@ -79,6 +79,7 @@ struct fake_host {
 	const char *http_answer;
 	int exec_exit_code; /* of a probe's command */
 	bool silent_exec; /* it does not end */
+	bool workload_gone; /* workloads have exited with code 4 when their init says hello */
 	bool exit_before_list; /* SUPER_EV_EXITED of those that end comes before the list that names them */
 	bool no_descriptors; /* the list brings of live sessions nothing but the output */
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */

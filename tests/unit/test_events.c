@@ -258,6 +258,36 @@ static void test_visibility(void **state)
 	assert_int_equal(seq_of(seen(conn, 0)), 1);
 	assert_int_equal(seq_of(seen(conn, 1)), 6);
 	conn_end(conn);
+	/* A client without a prefix sees every session, but not the host. */
+	conn = conn_new();
+	call = call_new(f->host, conn, json_pack("{s:i}", "since", 0));
+	call->caller.role = ROLE_CLIENT;
+	events_subscribe(&f->events, call);
+	call_free(call);
+	host_idle(f->host, 10);
+	assert_int_equal(json_array_size(conn->notifications), 5);
+	assert_int_equal(seq_of(seen(conn, 3)), 5);
+	conn_end(conn);
+}
+
+/* Numbers that were given to events which never reached the registry. */
+static void test_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *conn = conn_new();
+
+	emit_many(f, 3);
+	f->events.next_seq += 5;
+	emit(f, "session.ended", "one", "ann");
+	json_decref(subscribe(f, conn, json_pack("{s:i}", "since", 0)));
+	host_idle(f->host, 20);
+	flush(f);
+	assert_int_equal(json_array_size(conn->notifications), 5);
+	const json_t *gone = json_object_get(seen(conn, 3), "gone");
+	assert_int_equal(json_integer_value(json_object_get(gone, "from")), 4);
+	assert_int_equal(json_integer_value(json_object_get(gone, "to")), 8);
+	assert_int_equal(seq_of(seen(conn, 4)), 9);
+	conn_end(conn);
 }
 
 static void test_one_subscription_a_connection(void **state)
@@ -322,7 +352,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 		TEST(test_from_now_on), TEST(test_replay), TEST(test_gone), TEST(test_gone_while_behind),
 		TEST(test_since_the_future), TEST(test_filters), TEST(test_visibility),
-		TEST(test_one_subscription_a_connection), TEST(test_after_a_restart), TEST(test_unwritten),
+		TEST(test_one_subscription_a_connection), TEST(test_after_a_restart), TEST(test_lost), TEST(test_unwritten),
 	};
 	/* clang-format on */
 	return cmocka_run_group_tests(tests, NULL, NULL);

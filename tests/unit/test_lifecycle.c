@@ -187,6 +187,11 @@ static void test_http_probe(void **state)
 	check_string(session, "endpoints.cdp.url", "http://100.96.0.6:9222");
 	assert_int_equal(host_session(host, "web")->n_connects, 4);
 	json_decref(session);
+	/* What has ended is not to be reached: another may have the address. */
+	session = host_ok(host, method_session_stop, json_pack("{s:s}", "session", "web"));
+	assert_true(json_is_null(json_object_get(session, "cdp_url")));
+	assert_int_equal(json_object_size(json_object_get(session, "endpoints")), 0);
+	json_decref(session);
 }
 
 static void test_http_answers(void **state)
@@ -281,6 +286,10 @@ static void test_created_then_never_ready(void **state)
 		json_pack("{s:s, s:s, s:s}", "template", "http", "id", "slow", "wait", "created"));
 	check_string(session, "state", "starting");
 	json_decref(session);
+	struct call *call =
+		host_error(host, method_session_wait, json_pack("{s:s, s:s}", "session", "slow", "for", "ready"));
+	assert_int_equal(call->kind, E_TIMEOUT);
+	call_free(call);
 	/* Who was told that it exists finds out what became of it. */
 	session = wait_ended(host, "slow", "failed");
 	check_string(session, "end.step", "readiness");
@@ -363,9 +372,18 @@ static void test_registry_full(void **state)
 	assert_int_equal(host->n_creates, 0);
 	call_free(call);
 	conn_end(conn);
-	/* There is room again: all goes on, and nothing of it is left. */
+	/* There is room again: all goes on, and nothing of it is left but the tale. */
 	json_decref(create(host, "plain", "one"));
 	assert_int_equal(host->n_creates, 1);
+	conn = conn_new();
+	call = call_new(host, conn, json_pack("{s:i, s:s}", "since", 0, "session", "one"));
+	method_events_subscribe(call);
+	assert_true(json_is_null(json_object_get(call->result, "gone")));
+	host_idle(host, 20);
+	assert_int_equal(json_array_size(conn->notifications), 5);
+	check_string(json_object_get(json_array_get(conn->notifications, 1), "params"), "kind", "session.ended");
+	call_free(call);
+	conn_end(conn);
 }
 
 static void test_registry_full_at_the_end(void **state)
@@ -563,6 +581,23 @@ static void test_out_of_memory(void **state)
 	json_decref(create(host, "plain", "two"));
 	fake_exit(host, host_session(host, "two"), 1, 0);
 	finish(host, "two", "exited");
+	json_decref(create(host, "plain", "three"));
+	close_fdp(&host_session(host, "three")->init);
+	fake_exit(host, host_session(host, "three"), 1, 0);
+	fake_die(host, host_session(host, "three"));
+	finish(host, "three", "exited");
+}
+
+static void test_workload_is_gone_at_once(void **state)
+{
+	struct fake_host *host = *state;
+
+	host->workload_gone = true;
+	json_decref(host_ok(host, method_session_create,
+		json_pack("{s:s, s:s, s:s}", "template", "plain", "id", "one", "wait", "created")));
+	json_t *session = wait_ended(host, "one", "exited");
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(session, "end"), "exit_code")), 4);
+	json_decref(session);
 }
 
 static void test_init_dies(void **state)
@@ -589,6 +624,8 @@ static void test_hostile_init(void **state)
 			json_pack("{s:s, s:s, s:s}", "template", "plain", "id", "bad", "wait", "created")));
 		json_t *session = wait_ended(host, "bad", "failed");
 		check_string(session, "end.step", "init");
+		const char *error = json_path(session, "end.errno");
+		assert_true(faults[i] == FAULT_CLOSE ? !error : error && streq(error, "EPROTO"));
 		json_decref(session);
 		json_decref(host_ok(host, method_session_remove, json_pack("{s:s}", "session", "bad")));
 		expect_state(host, "neighbour", "ready");
@@ -899,7 +936,7 @@ int main(void)
 		TEST(test_supervisor_fails), TEST(test_dies_before_ready), TEST(test_client_vanishes),
 		TEST(test_registry_full), TEST(test_registry_full_at_the_end), TEST(test_stop), TEST(test_stop_by_template), TEST(test_stop_without_grace),
 		TEST(test_remove_while_stopping), TEST(test_stop_before_it_was_asked_for), TEST(test_stop_while_it_is_made),
-		TEST(test_workload_exits), TEST(test_out_of_memory), TEST(test_init_dies), TEST(test_hostile_init),
+		TEST(test_workload_exits), TEST(test_out_of_memory), TEST(test_workload_is_gone_at_once), TEST(test_init_dies), TEST(test_hostile_init),
 		TEST(test_init_sends_no_socket), TEST(test_kill_hangs), TEST(test_supervisor_ends), TEST(test_expires),
 		TEST(test_extend), TEST(test_idle), TEST(test_adopted), TEST(test_adopted_in_every_state),
 		TEST(test_killed_while_it_is_made), TEST(test_stranger), TEST(test_ended_meanwhile), TEST(test_ended_before_it_was_written), TEST(test_init_does_not_answer),
