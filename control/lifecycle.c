@@ -85,6 +85,13 @@ static void settle_written(struct lifecycle *lifecycle)
 		loop_arm(loop, &lifecycle->checkpoint, boottime_ns() + CHECKPOINT_NS);
 }
 
+/* Tells those who wait for what has just been written. What they set off is written in the next round. */
+static void tell_written(struct list *written)
+{
+	for (struct list *l; (l = list_take_first(written));)
+		session_written(container_of(l, struct session, of_written));
+}
+
 /* The registry knows of them, or why it does not: what was to happen after that happens. */
 static void launch(struct lifecycle *lifecycle, int r)
 {
@@ -100,7 +107,11 @@ static void launch(struct lifecycle *lifecycle, int r)
 static void flush(struct lifecycle *lifecycle)
 {
 	int r = write_changes(lifecycle);
+	struct list written;
 
+	list_init(&written);
+	for (struct list *l = lifecycle->dirty.next; l != &lifecycle->dirty; l = l->next)
+		list_append(&written, &container_of(l, struct session, of_dirty)->of_written);
 	tell_ends_noted(lifecycle);
 	if (r == 0)
 		settle_written(lifecycle);
@@ -110,6 +121,7 @@ static void flush(struct lifecycle *lifecycle)
 		say("registry: cannot be written: %s; trying again every second", strerror(-r));
 	lifecycle->unwritten = r < 0;
 	events_publish(&lifecycle->events, r == 0);
+	tell_written(&written);
 	launch(lifecycle, r);
 }
 

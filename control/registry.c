@@ -167,6 +167,7 @@ static int open_file(const char *path, struct registry **ret, char *text, size_t
 	/* Exclusive locking keeps the log's index in memory; no second process, no shared file. */
 	static const char pragmas[] = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
 				      "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;"
+				      "PRAGMA journal_size_limit = 4194304;"
 				      "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
 	struct registry *registry = calloc(1, sizeof(*registry));
 

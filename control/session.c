@@ -88,7 +88,8 @@ static uint64_t idle_boot_ns(const struct session *session)
 	const struct record *record = &session->record;
 	uint64_t at;
 
-	if (record->idle_ns == NEVER || __builtin_add_overflow(record->last_activity_boot_ns, record->idle_ns, &at))
+	/* One that nobody could use yet is not idle. */
+	if (record->ready_at_ns == NEVER || record->idle_ns == NEVER || __builtin_add_overflow(record->last_activity_boot_ns, record->idle_ns, &at))
 		return NEVER;
 	return at;
 }
@@ -162,6 +163,7 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	list_init(&session->of_ended);
 	list_init(&session->of_output);
 	list_init(&session->of_dirty);
+	list_init(&session->of_written);
 	list_init(&session->of_launch);
 	list_init(&session->waiters);
 	list_init(&session->followers);
@@ -225,6 +227,7 @@ void session_free(struct session *session)
 	if (!session->forgotten)
 		unlink_session(session);
 	list_remove(&session->of_dirty);
+	list_remove(&session->of_written);
 	close_fdp(&session->output_fd);
 	record_clear(&session->record);
 	free(session);
@@ -317,10 +320,16 @@ void session_enter(struct session *session, enum session_state state)
 		from == SESSION_PAUSED && state == SESSION_READY ? "session.resumed" : states[state].event,
 		event_data(session));
 	session_changed(session);
+}
+
+void session_written(struct session *session)
+{
 	session_serve_waiters(session);
 	/* Whoever waited for its end has been told; the record stays, or goes for good. */
-	if (state == SESSION_ENDED && session->discard)
+	if (session_is_live(session) || session->forgotten)
+		return;
+	if (session->discard)
 		session_forget(session);
-	else if (state == SESSION_ENDED)
-		lifecycle_keep_ended(lifecycle, session);
+	else if (list_is_empty(&session->of_ended))
+		lifecycle_keep_ended(session->lifecycle, session);
 }

@@ -37,7 +37,7 @@ struct session {
 	const struct template *template; /* NULL: the configuration no longer has it */
 	struct index_node by_id, by_key;
 	struct account *owner, *user;
-	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_launch;
+	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch;
 	struct list waiters, followers;
 	bool forgotten; /* out of every index; freed when the registry has forgotten it, too */
 	bool dirty;
@@ -56,8 +56,9 @@ struct session {
 	/* From inside */
 	struct init_link init;
 	struct probe probe;
-	bool watching; /* INIT_WATCH_OUTPUT was sent */
+	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;
+	uint64_t watch_pause_ns; /* until init is asked again */
 	/* Deadlines */
 	struct loop_timer deadline; /* the earlier of expiry and idleness */
 	struct loop_timer stop_timer; /* the end of the grace, then of patience with the kill */
@@ -166,6 +167,12 @@ void session_wait(
 
 /* Answers whoever waits for the state that the session is in. */
 void session_serve_waiters(struct session *session);
+
+/*
+ * What was changed is in the registry, or cannot be put there: only now is it told to those who wait for it, so that
+ * nothing that a client was told is unknown to the next control process. May forget the session.
+ */
+void session_written(struct session *session);
 /* Answers everybody who waits with an error of KIND. */
 void session_fail_waiters(struct session *session, enum error_kind kind, const char *text);
 

@@ -6,7 +6,11 @@
 #include "control/lifecycle.h"
 #include "control/logs.h"
 
-enum { MAX_FOLLOWERS = 16, WATCH_PAUSE_MS = 20 };
+enum {
+	MAX_FOLLOWERS = 16,
+	WATCH_PAUSE_MS = 20,
+	WATCH_REST = 10, /* times as long as it took to feed the followers, so that one session's flood cannot take it all */
+};
 
 struct follower {
 	struct list of_session;
@@ -48,16 +52,19 @@ static void feed(struct follower *follower, bool ended, bool *ret_more)
 static void on_watching(void *owner, struct msg *answer)
 {
 	struct session *session = owner;
+	uint64_t begun = boottime_ns();
 	bool any_more = false;
 
 	if (!answer)
 		return;
+	session->watched = true;
 	/* Whatever comes after this answer is announced; what came before it is read now. */
 	for (struct list *l = session->followers.next; l != &session->followers; l = l->next) {
 		bool more;
 		feed(container_of(l, struct follower, of_session), false, &more);
 		any_more |= more;
 	}
+	session->watch_pause_ns = WATCH_PAUSE_MS * NS_PER_MS + WATCH_REST * (boottime_ns() - begun);
 	if (any_more)
 		session_output_grew(session);
 }
@@ -76,17 +83,18 @@ static void on_watch_again(struct loop_timer *timer)
 {
 	struct session *session = container_of(timer, struct session, watch_again);
 
-	session->watching = false;
+	session->watching = session->watched = false;
 	session_watch_output(session);
 }
 
 void session_output_grew(struct session *session)
 {
-	if (!session->watching || session->watch_again.place)
+	/* Before its answer an init has nothing to announce. */
+	if (!session->watched || session->watch_again.place)
 		return;
 	session->watch_again.fn = on_watch_again;
 	loop_arm(lifecycle_loop(session->lifecycle), &session->watch_again,
-		boottime_ns() + WATCH_PAUSE_MS * NS_PER_MS);
+		boottime_ns() + session->watch_pause_ns);
 }
 
 void session_end_followers(struct session *session)

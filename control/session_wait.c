@@ -63,7 +63,9 @@ static void fail_ended(const struct session *session, struct call *call)
 
 static void answer(struct session *session, struct call *call, enum wait_for wait_for, bool creator)
 {
-	bool reached = session_is_live(session) || wait_for >= WAIT_ENDED;
+	/* One whose workload was executed was created, however short its life. */
+	bool reached = session_is_live(session) || wait_for >= WAIT_ENDED ||
+		       (wait_for == WAIT_CREATED && session->started_ns > 0);
 
 	/* Whoever hears that it failed need not remove it before he tries again. */
 	if (wait_for == WAIT_FORGOTTEN || (!reached && creator))
@@ -96,16 +98,28 @@ static void on_timeout(struct loop_timer *timer)
 	call_fail(waiter_take(waiter), E_TIMEOUT, true, &details, "session %s is still %s", details.session, state);
 }
 
-/* The session goes on without whoever asked for it. */
+/*
+ * A session goes on without those who waited for something. But one whose creator never heard of it goes, unless he
+ * can find it again by asking with the same idempotency key.
+ */
 static void on_conn_closed(struct conn *conn _unused_, void *owner)
 {
-	call_fail(waiter_take(owner), E_UNAVAILABLE, true, NULL, "the connection ended");
+	struct waiter *waiter = owner;
+	struct session *session = waiter->session;
+	bool orphaned = waiter->creator && !session->record.key;
+
+	call_fail(waiter_take(waiter), E_UNAVAILABLE, true, NULL, "the connection ended");
+	if (!orphaned)
+		return;
+	session->discard = true;
+	session_stop(session, END_STOPPED, 0);
+	session_changed(session);
 }
 
 void session_wait(
 	struct session *session, struct call *call, enum wait_for wait_for, uint64_t timeout_ns, bool creator)
 {
-	if (is_due(session, wait_for)) {
+	if (is_due(session, wait_for) && !session->dirty) {
 		answer(session, call, wait_for, creator);
 		return;
 	}

@@ -337,18 +337,26 @@ static void test_dies_before_ready(void **state)
 	assert_null(host->sessions);
 }
 
+/* Nobody would know of it; but with a key its creator can ask again. */
 static void test_client_vanishes(void **state)
 {
 	struct fake_host *host = *state;
 	struct conn *conn = conn_new();
 	struct call *call = call_new(host, conn, json_pack("{s:s, s:s}", "template", "plain", "id", "left"));
+	struct call *keyed = call_new(host, conn,
+		json_pack("{s:s, s:s, s:s}", "template", "plain", "id", "kept", "idempotency_key", "k"));
 
 	method_session_create(call);
+	method_session_create(keyed);
 	conn_end(conn);
-	assert_true(call->answered);
+	assert_true(call->answered && keyed->answered);
 	call_free(call);
-	json_decref(host_ok(host, method_session_wait, json_pack("{s:s, s:s}", "session", "left", "for", "ready")));
-	assert_non_null(host_session(host, "left"));
+	call_free(keyed);
+	json_decref(host_ok(host, method_session_wait, json_pack("{s:s, s:s}", "session", "kept", "for", "ready")));
+	assert_non_null(host_session(host, "kept"));
+	host_idle(host, 20);
+	expect_forgotten(host, "left");
+	assert_null(host_session(host, "left"));
 }
 
 static void test_registry_full(void **state)
@@ -502,10 +510,10 @@ static void test_stop_before_it_was_asked_for(void **state)
 
 	method_session_create(make);
 	method_session_stop(stop);
+	host_idle(host, 5);
 	assert_true(stop->answered && stop->result);
 	assert_true(make->answered && !make->result);
 	assert_int_equal(make->kind, E_INVALID_STATE);
-	host_idle(host, 5);
 	assert_int_equal(host->n_creates, 0);
 	expect_forgotten(host, "one");
 	call_free(make);

@@ -592,10 +592,10 @@ static void test_ended_are_bounded(void **state)
 		record.owner = strdup("");
 		session_enter(session_new(host->control.lifecycle, &record), SESSION_ENDED);
 	}
+	host_idle(host, 10);
 	assert_int_equal(host->control.lifecycle->n_by_state[SESSION_ENDED], ENDED_KEPT);
 	assert_null(session_find(host->control.lifecycle, "s4"));
 	assert_non_null(session_find(host->control.lifecycle, "s5"));
-	host_idle(host, 10);
 	host_stop(host);
 	host_start(host);
 	assert_int_equal(host->control.lifecycle->n_by_state[SESSION_ENDED], ENDED_KEPT);
