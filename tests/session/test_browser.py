@@ -122,7 +122,8 @@ class Browser(unittest.TestCase):
             except FileNotFoundError:
                 continue
             self.assertEqual(int(re.search(r"^Uid:\t(\d+)", status, re.M).group(1)), base + 1000)
-            if "--type=" not in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+            # In a user namespace of Chromium's own making the bounding set is full again, and reaches only that far.
+            if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat(f"/proc/{init}/ns/user").st_ino:
                 self.assertEqual(int(re.search(r"^CapBnd:\t(\w+)", status, re.M).group(1), 16), 0)
 
     def test_clean_end_keeps_cookies(self):
