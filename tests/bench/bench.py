@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def percentile(values, percent):
 
 def compile_helpers(directory):
     subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / "stamp", HERE / "stamp.c"], check=True)
-    subprocess.run(["cc", "-O2", "-o", directory / "launch", HERE / "launch.c"], check=True)
+    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", directory / "launch", HERE / "launch.c"], check=True)
 
 
 def make_rootfs(directory):
@@ -166,6 +167,14 @@ def wait_for_cdp(url, process=None):
             time.sleep(0.002)
 
 
+def group_exists(group):
+    try:
+        os.killpg(group, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
 def run_bare_browser(command, figures):
     """The same program and flags on the host, as an unprivileged user with its own sandbox."""
     with tempfile.TemporaryDirectory(prefix="carrel-bench-") as profile:
@@ -174,12 +183,14 @@ def run_bare_browser(command, figures):
         begun = time.monotonic()
         process = subprocess.Popen(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv, f"--user-data-dir={profile}/p",
-             "--remote-debugging-port=9333"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+             "--remote-debugging-port=9333"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             env={"PATH": "/usr/bin:/bin", "HOME": profile, "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": profile})
         wait_for_cdp("http://127.0.0.1:9333", process)
         figures.add("browser", (time.monotonic() - begun) * 1e3)
-        process.kill()
+        # Only when all of it is gone does nobody write to the profile any more.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        carrel_host.wait_until(lambda: not group_exists(process.pid), what="the bare browser is gone")
 
 
 def run_carrel_browser(client, figures):
