@@ -89,7 +89,8 @@ static uint64_t idle_boot_ns(const struct session *session)
 	uint64_t at;
 
 	/* One that nobody could use yet is not idle. */
-	if (record->ready_at_ns == NEVER || record->idle_ns == NEVER || __builtin_add_overflow(record->last_activity_boot_ns, record->idle_ns, &at))
+	if (record->ready_at_ns == NEVER || record->idle_ns == NEVER ||
+		__builtin_add_overflow(record->last_activity_boot_ns, record->idle_ns, &at))
 		return NEVER;
 	return at;
 }

@@ -113,7 +113,8 @@ static json_t *idle_deadline(const struct record *record)
 {
 	uint64_t at;
 
-	if (record->ready_at_ns == NEVER || record->idle_ns == NEVER || __builtin_add_overflow(record->last_activity_at_ns, record->idle_ns, &at))
+	if (record->ready_at_ns == NEVER || record->idle_ns == NEVER ||
+		__builtin_add_overflow(record->last_activity_at_ns, record->idle_ns, &at))
 		return json_null();
 	return json_time(at);
 }

@@ -9,7 +9,7 @@
 enum {
 	MAX_FOLLOWERS = 16,
 	WATCH_PAUSE_MS = 20,
-	WATCH_REST = 10, /* times as long as it took to feed the followers, so that one session's flood cannot take it all */
+	WATCH_REST = 10, /* times what feeding the followers took: one session's flood must not take all the time */
 };
 
 struct follower {
@@ -93,8 +93,7 @@ void session_output_grew(struct session *session)
 	if (!session->watched || session->watch_again.place)
 		return;
 	session->watch_again.fn = on_watch_again;
-	loop_arm(lifecycle_loop(session->lifecycle), &session->watch_again,
-		boottime_ns() + session->watch_pause_ns);
+	loop_arm(lifecycle_loop(session->lifecycle), &session->watch_again, boottime_ns() + session->watch_pause_ns);
 }
 
 void session_end_followers(struct session *session)

@@ -493,6 +493,8 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 		break;
 	default:
 		session->n_watches += msg.header.op == INIT_WATCH_OUTPUT;
+		if (msg.header.op == INIT_WATCH_OUTPUT && host->deaf_watch)
+			break;
 		put(session->init, &done, msg.header.op | MSG_REPLY, msg.header.id, sizeof(done), NULL, 0);
 	}
 	msg_release(&msg);

@@ -71,6 +71,7 @@ struct fake_host {
 	uint64_t held_id; /* ... this one was not */
 	char held_session[NAME_SIZE];
 	bool hold_gone; /* no SUPER_EV_GONE after a kill */
+	bool deaf_watch; /* INIT_WATCH_OUTPUT is not answered */
 	bool deaf_stop; /* INIT_STOP does nothing */
 	uint32_t oom_kills;
 	unsigned refuse_connects; /* as many INIT_CONNECT fail first */

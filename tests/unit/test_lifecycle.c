@@ -343,8 +343,8 @@ static void test_client_vanishes(void **state)
 	struct fake_host *host = *state;
 	struct conn *conn = conn_new();
 	struct call *call = call_new(host, conn, json_pack("{s:s, s:s}", "template", "plain", "id", "left"));
-	struct call *keyed = call_new(host, conn,
-		json_pack("{s:s, s:s, s:s}", "template", "plain", "id", "kept", "idempotency_key", "k"));
+	struct call *keyed = call_new(
+		host, conn, json_pack("{s:s, s:s, s:s}", "template", "plain", "id", "kept", "idempotency_key", "k"));
 
 	method_session_create(call);
 	method_session_create(keyed);
@@ -730,6 +730,19 @@ static void test_idle(void **state)
 	assert_true(boottime_ns() - begun >= 180 * NS_PER_MS);
 }
 
+/* A session that is long in coming is not idle meanwhile. */
+static void test_not_idle_before_it_is_ready(void **state)
+{
+	struct fake_host *host = *state;
+
+	host->refuse_connects = 40;
+	json_t *session = host_ok(host, method_session_create,
+		json_pack("{s:s, s:s, s:f}", "template", "http", "id", "slow", "idle_timeout_seconds", 0.04));
+	check_string(session, "state", "ready");
+	json_decref(session);
+	finish(host, "slow", "idle");
+}
+
 /* ---- restart ---- */
 
 static void test_adopted(void **state)
@@ -946,7 +959,7 @@ int main(void)
 		TEST(test_remove_while_stopping), TEST(test_stop_before_it_was_asked_for), TEST(test_stop_while_it_is_made),
 		TEST(test_workload_exits), TEST(test_out_of_memory), TEST(test_workload_is_gone_at_once), TEST(test_init_dies), TEST(test_hostile_init),
 		TEST(test_init_sends_no_socket), TEST(test_kill_hangs), TEST(test_supervisor_ends), TEST(test_expires),
-		TEST(test_extend), TEST(test_idle), TEST(test_adopted), TEST(test_adopted_in_every_state),
+		TEST(test_extend), TEST(test_idle), TEST(test_not_idle_before_it_is_ready), TEST(test_adopted), TEST(test_adopted_in_every_state),
 		TEST(test_killed_while_it_is_made), TEST(test_stranger), TEST(test_ended_meanwhile), TEST(test_ended_before_it_was_written), TEST(test_init_does_not_answer),
 		TEST(test_host_restart), TEST(test_told_to_have_ended), TEST(test_damaged_registry),
 	};

@@ -435,6 +435,27 @@ static void test_follow(void **state)
 	conn_end(conn);
 }
 
+/* An init that says it has news, but does not answer when it is asked for them, is not asked again and again. */
+static void test_follow_a_liar(void **state)
+{
+	struct fake_host *host = *state;
+	struct conn *conn = conn_new();
+	struct init_plain grew = { 0 };
+
+	host->deaf_watch = true;
+	create(host, "one", "ann");
+	struct call *call = call_new(host, conn, json_pack("{s:s, s:b}", "session", "one", "follow", 1));
+	host_answer(host, call, method_session_logs);
+	call_free(call);
+	msg_init(&grew.header, INIT_EV_OUTPUT, 0, sizeof(grew));
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(msg_send(host_session(host, "one")->init, &grew.header, NULL, 0), 0);
+		host_idle(host, 3);
+	}
+	assert_int_equal(host_session(host, "one")->n_watches, 1);
+	conn_end(conn);
+}
+
 static void test_followers(void **state)
 {
 	struct fake_host *host = *state;
@@ -611,7 +632,7 @@ int main(void)
 		TEST(test_refusals), TEST(test_limits_reach_the_supervisor), TEST(test_too_long_a_command), TEST(test_room),
 		TEST(test_idempotency), TEST(test_failed_creation_frees_the_key), TEST(test_owner_prefix),
 		TEST(test_by_owner), TEST(test_list), TEST(test_wait), TEST(test_pause), TEST(test_stop_when_paused),
-		TEST(test_pause_meets_the_end), TEST(test_too_early), TEST(test_follow), TEST(test_followers),
+		TEST(test_pause_meets_the_end), TEST(test_too_early), TEST(test_follow), TEST(test_follow_a_liar), TEST(test_followers),
 		TEST(test_logs_since), TEST(test_stats), TEST(test_check), TEST(test_states), TEST(test_event_kinds),
 		TEST(test_ended_are_bounded),
 	};
