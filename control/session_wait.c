@@ -61,11 +61,8 @@ static void fail_ended(const struct session *session, struct call *call)
 		end->message ? end->message : "");
 }
 
-static void answer(struct session *session, struct call *call, enum wait_for wait_for, bool creator)
+static void answer(struct session *session, struct call *call, enum wait_for wait_for, bool creator, bool reached)
 {
-	/* One whose workload was executed was created, however short its life. */
-	bool reached = session_is_live(session) || wait_for >= WAIT_ENDED ||
-		       (wait_for == WAIT_CREATED && session->started_ns > 0);
 
 	/* Whoever hears that it failed need not remove it before he tries again. */
 	if (wait_for == WAIT_FORGOTTEN || (!reached && creator))
@@ -120,7 +117,7 @@ void session_wait(
 	struct session *session, struct call *call, enum wait_for wait_for, uint64_t timeout_ns, bool creator)
 {
 	if (is_due(session, wait_for) && !session->dirty) {
-		answer(session, call, wait_for, creator);
+		answer(session, call, wait_for, creator, session_is_live(session) || wait_for >= WAIT_ENDED);
 		return;
 	}
 	if (!call_conn(call)) {
@@ -145,6 +142,19 @@ void session_wait(
 		loop_arm(lifecycle_loop(session->lifecycle), &waiter->timeout, boottime_ns() + timeout_ns);
 }
 
+/* What is waited for has come true since, however short it lasted. */
+static bool came_true(const struct session *session, enum wait_for wait_for)
+{
+	switch (wait_for) {
+	case WAIT_CREATED:
+		return session->started_ns > 0;
+	case WAIT_READY:
+		return session->record.ready_at_ns != NEVER;
+	default:
+		return true;
+	}
+}
+
 void session_serve_waiters(struct session *session)
 {
 	for (struct list *l = session->waiters.next, *next; l != &session->waiters; l = next) {
@@ -154,7 +164,8 @@ void session_serve_waiters(struct session *session)
 			continue;
 		enum wait_for wait_for = waiter->wait_for;
 		bool creator = waiter->creator;
-		answer(session, waiter_take(waiter), wait_for, creator);
+		bool reached = session_is_live(session) || came_true(session, wait_for);
+		answer(session, waiter_take(waiter), wait_for, creator, reached);
 	}
 }
 

@@ -20,7 +20,7 @@
 
 struct netns;
 
-enum { NETNS_MAX_IDS = 16, NETNS_MAX_PORTS = 16 };
+enum { NETNS_MAX_IDS = 64, NETNS_MAX_PORTS = 16 };
 
 struct netns_config {
 	uint32_t id_base; /* slot N maps 0..65535 to id_base + (N - 1) * 65536 */

@@ -12,7 +12,7 @@ static const char policy[] =
 #include "netns/policy.nft.h"
 	;
 
-enum { TEXT_SIZE = sizeof(policy) + 1024 };
+enum { TEXT_SIZE = sizeof(policy) + 2048 };
 
 struct text {
 	size_t size; /* TEXT_SIZE once something did not fit */

@@ -76,21 +76,33 @@ static int mount_tree(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static uint32_t enforced_limits(int dir)
+/* The limits that hold in the children of a cgroup that hands down the controllers GIVEN. */
+static uint32_t enforced_limits(const char *given)
 {
-	char have[256];
 	uint32_t mask = 0;
 
-	read_at(dir, "cgroup.controllers", have, sizeof(have));
 	for (uint32_t i = 0; i < LIMIT_COUNT; i++)
-		if (!limit_table[i].controller || has_word(have, limit_table[i].controller))
+		if (!limit_table[i].controller || has_word(given, limit_table[i].controller))
 			mask |= UINT32_C(1) << i;
 	return mask;
 }
 
+/*
+ * The host may have all controllers and yet none for us: a cgroup above with processes of its own hands nothing down
+ * (cgroup-v2.rst, "No Internal Process Constraint").
+ */
+static int require_controllers(const struct supervisor *super, const char *given, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wanted_controllers); i++)
+		if (super->config.missing_controllers == MISSING_REFUSE && !has_word(given, wanted_controllers[i]))
+			return err_set(err, -EOPNOTSUPP, "cgroup", "%s has no controller \"%s\" to hand down",
+				super->config.cgroup, wanted_controllers[i]);
+	return 0;
+}
+
 int cgroup_open(struct supervisor *super, struct err *err)
 {
-	char path[512];
+	char path[512], given[256];
 	int r = copy_string(path, sizeof(path), super->config.cgroup);
 	if (r < 0)
 		return err_set(err, r, "cgroup", "%s", super->config.cgroup);
@@ -117,9 +129,13 @@ int cgroup_open(struct supervisor *super, struct err *err)
 		dir = below;
 	}
 	hand_down(dir);
-	super->controllers = enforced_limits(dir);
+	read_at(dir, "cgroup.subtree_control", given, sizeof(given));
+	super->controllers = enforced_limits(given);
 	super->cgroup_fd = steal_fd(&dir);
-	return 0;
+	r = require_controllers(super, given, err);
+	if (r < 0)
+		cgroup_remove_root(super);
+	return r;
 }
 
 void cgroup_remove_root(struct supervisor *super)

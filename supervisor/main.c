@@ -270,59 +270,10 @@ static int compile_filters(struct supervisor *super, struct err *err)
 	return 0;
 }
 
-static void on_links(struct loop_io *io, uint32_t revents _unused_);
-static void on_policy(struct loop_io *io, uint32_t revents _unused_);
-
-/* Local users who may call the API may also reach what the sessions offer. */
-static void allow_callers(const struct config *config, struct netns_config *nc)
-{
-	for (size_t i = 0; i < config->n_access; i++) {
-		const struct config_access *a = &config->access[i];
-		uid_t uid;
-		gid_t gid;
-		if (a->user && nc->n_uids < NETNS_MAX_IDS && ids_user(a->user, &uid, &gid) == 0)
-			nc->uids[nc->n_uids++] = uid;
-		if (a->group && nc->n_gids < NETNS_MAX_IDS && ids_group(a->group, &gid) == 0)
-			nc->gids[nc->n_gids++] = gid;
-	}
-}
-
 void super_stop_when_empty(struct supervisor *super)
 {
 	if (super->ending && super->n_sessions == 0 && !slots_are_leaving(super))
 		super->loop.stop = true;
-}
-
-static void on_link_gone(uint32_t slot, void *arg)
-{
-	slots_link_gone(arg, slot);
-}
-
-static int open_network(struct supervisor *super, struct err *err)
-{
-	const struct config *config = &super->config;
-	struct netns_config *nc = &super->netns_config;
-
-	*nc = (struct netns_config){
-		.id_base = config->id_base,
-		.max_slots = slots_needed(config),
-		.has_ipv6 = config->has_ipv6,
-		.allowed_uid = super->keeper.uid,
-	};
-	memcpy(nc->ipv4, config->ipv4, sizeof(nc->ipv4));
-	memcpy(nc->ipv6, config->ipv6, sizeof(nc->ipv6));
-	allow_callers(config, nc);
-	int r = netns_open(nc, &super->netns, err);
-	if (r == 0)
-		r = netns_load_policy(super->netns, err);
-	if (r < 0)
-		return r;
-	super->links_io = (struct loop_io){ .fd = netns_monitor_fd(super->netns), .fn = on_links };
-	super->policy_io = (struct loop_io){ .fd = netns_policy_fd(super->netns), .fn = on_policy };
-	r = loop_watch(&super->loop, &super->links_io, EPOLLIN);
-	if (r == 0)
-		r = loop_watch(&super->loop, &super->policy_io, EPOLLIN);
-	return r < 0 ? err_set(err, r, "network", "event loop") : 0;
 }
 
 /* The API socket: whoever is in the group may connect; control decides what he may do. */
@@ -417,7 +368,7 @@ static int open_host(struct supervisor *super, const struct options *options, st
 	if (r == 0)
 		r = keeper_open(super, err);
 	if (r == 0)
-		r = open_network(super, err);
+		r = network_open(super, err);
 	if (r == 0)
 		r = open_api_socket(super, err);
 	if (r < 0)
@@ -430,35 +381,6 @@ static int open_host(struct supervisor *super, const struct options *options, st
 }
 
 /* ---- stage 5 ---- */
-
-static void on_links(struct loop_io *io, uint32_t revents _unused_)
-{
-	struct supervisor *super = container_of(io, struct supervisor, links_io);
-
-	if (netns_gone(super->netns, on_link_gone, super) == -ENOBUFS) {
-		/* Announcements were lost: ask for each that is waited for. */
-		for (struct session *s = super->sessions, *next; s; s = next) {
-			next = s->next;
-			session_advance(s);
-		}
-	}
-	super_stop_when_empty(super);
-}
-
-/* Somebody flushed the host's rules, as a restart of nftables.service does: the walls go up again at once. */
-static void on_policy(struct loop_io *io, uint32_t revents _unused_)
-{
-	struct supervisor *super = container_of(io, struct supervisor, policy_io);
-	struct err err;
-
-	if (super->ending || !netns_policy_lost(super->netns))
-		return;
-	int r = netns_load_policy(super->netns, &err);
-	if (r < 0)
-		log_err(LOG_CRIT, "all", &err);
-	else
-		log_line(LOG_WARNING, "the nftables table was removed by somebody else and has been loaded again");
-}
 
 static void end_all(struct supervisor *super)
 {

@@ -12,6 +12,7 @@
  *   slots.c     slot numbers and networks made ahead of need
  *   ledger.c    what survives the supervisor's own death
  *   adopt.c     taking over what the ledger says
+ *   network.c   who may reach sessions, interfaces that go away, rules that somebody removed
  *   ids.c       users and groups of the configuration
  *   keeper.c    starts carrel-control and starts it again
  *   privilege.c capabilities kept, and why
@@ -265,6 +266,11 @@ void slots_refill_later(struct supervisor *super);
 int adopt_all(struct supervisor *super);
 /* When the process with PID started, in clock ticks after boot (proc(5), stat field 22); 0 when there is none. */
 uint64_t adopt_start_time(pid_t pid);
+
+/* ---- network.c ---- */
+
+/* Loads the nftables table and listens to what becomes of it and of the interfaces. After keeper_open(). */
+int network_open(struct supervisor *super, struct err *err);
 
 /* ---- ids.c ---- */
 
