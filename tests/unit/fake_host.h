@@ -10,6 +10,8 @@
 #include "wire/output.h"
 #include "wire/spec.h"
 
+#include <sys/resource.h>
+
 struct conn {
 	json_t *notifications; /* [{method, params}] */
 	struct {
@@ -65,6 +67,7 @@ struct fake_host {
 	struct fake_session *sessions;
 	bool ready;
 	struct loop_timer tick;
+	struct rlimit file_size; /* before host_disk_full() */
 	/* What goes wrong, or is slow */
 	struct err create_error; /* num < 0: SUPER_CREATE fails so */
 	bool hold_create; /* SUPER_CREATE is not answered ... */
@@ -100,12 +103,17 @@ void host_stop(struct fake_host *host);
 /* As if it had been killed: the registry is as it was last written. */
 void host_crash(struct fake_host *host);
 
+/* From now on nothing can be written to files; or it can again. */
+void host_disk_full(struct fake_host *host, bool full);
+
 /* Runs the loop and the fakes until DONE says so; fails the test after five seconds. */
 void host_run(struct fake_host *host, bool (*done)(void *arg), void *arg);
 /* Runs them for some milliseconds. */
 void host_idle(struct fake_host *host, unsigned ms);
 
 struct conn *conn_new(void);
+/* The parameters of the notification I that it got. */
+const json_t *conn_notification(const struct conn *conn, size_t i);
 /* As when the client goes away. */
 void conn_end(struct conn *conn);
 
@@ -119,6 +127,21 @@ json_t *host_ok(struct fake_host *host, void (*method)(struct call *call), json_
 /* The call, answered with an error. */
 struct call *host_error(struct fake_host *host, void (*method)(struct call *call), json_t *params);
 
+/* A refusal of KIND about the parameter PATH, whose message contains TEXT; PARAMS is stolen. */
+void host_refused(struct fake_host *host, void (*method)(struct call *call), json_t *params, enum error_kind kind,
+	const char *path, const char *text);
+
+/* A session that must come to be, of the owner "ann"; or one that is there. */
+json_t *host_create(struct fake_host *host, const char *template, const char *id);
+json_t *host_get(struct fake_host *host, const char *id);
+void host_expect_state(struct fake_host *host, const char *id, const char *wanted);
+void host_expect_forgotten(struct fake_host *host, const char *id);
+/* Waits for the end of a session, which must be for REASON; the first returns what it is then, the caller's. */
+json_t *host_ended(struct fake_host *host, const char *id, const char *reason);
+void host_expect_ended(struct fake_host *host, const char *id, const char *reason);
+/* For host_run(): the supervisor has a session. ARG is the host. */
+bool host_has_session(void *arg);
+
 struct fake_session *host_session(struct fake_host *host, const char *id);
 /* The workload of SESSION ends: as init tells it. */
 void fake_exit(struct fake_host *host, struct fake_session *session, int exit_code, int signal);
@@ -127,6 +150,12 @@ void fake_die(struct fake_host *host, struct fake_session *session);
 /* The last of it goes now: for a test that set hold_gone. */
 void fake_gone(struct fake_host *host, struct fake_session *session);
 void fake_print(struct fake_session *session, const char *text);
+/* Answers the SUPER_CREATE that was held back as if the session had been killed in the making. */
+void fake_refuse_held(struct fake_host *host);
+/* Answers what control asked, as supervisor and as every init; for host_run(). */
+void fake_serve(struct fake_host *host);
+/* SESSION was never there. */
+void fake_drop(struct fake_host *host, struct fake_session *session);
 
 /* The string at a path like "end.reason" in JSON; NULL when there is none. */
 const char *json_path(const json_t *json, const char *path);

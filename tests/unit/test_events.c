@@ -86,11 +86,6 @@ static json_t *subscribe(struct fixture *f, struct conn *conn, json_t *params)
 	return result;
 }
 
-static const json_t *seen(const struct conn *conn, size_t i)
-{
-	return json_object_get(json_array_get(conn->notifications, i), "params");
-}
-
 static json_int_t seq_of(const json_t *event)
 {
 	return json_integer_value(json_object_get(event, "seq"));
@@ -112,13 +107,13 @@ static void test_from_now_on(void **state)
 	flush(f);
 	assert_int_equal(json_array_size(conn->notifications), 1);
 	assert_string_equal(json_path(json_array_get(conn->notifications, 0), "method"), "event");
-	assert_int_equal(seq_of(seen(conn, 0)), 4);
-	check_string(seen(conn, 0), "kind", "session.ended");
-	check_string(seen(conn, 0), "session", "one");
-	check_string(seen(conn, 0), "owner", "ann");
-	check_string(seen(conn, 0), "template", "plain");
-	check_string(seen(conn, 0), "boot_id", "boot-one");
-	assert_non_null(json_path(seen(conn, 0), "at"));
+	assert_int_equal(seq_of(conn_notification(conn, 0)), 4);
+	check_string(conn_notification(conn, 0), "kind", "session.ended");
+	check_string(conn_notification(conn, 0), "session", "one");
+	check_string(conn_notification(conn, 0), "owner", "ann");
+	check_string(conn_notification(conn, 0), "template", "plain");
+	check_string(conn_notification(conn, 0), "boot_id", "boot-one");
+	assert_non_null(json_path(conn_notification(conn, 0), "at"));
 	conn_end(conn);
 }
 
@@ -140,9 +135,9 @@ static void test_replay(void **state)
 	host_run(f->host, has_all, conn);
 	assert_int_equal(json_array_size(conn->notifications), 1005);
 	for (size_t i = 0; i < 1005; i++)
-		assert_int_equal(seq_of(seen(conn, i)), i + 1);
+		assert_int_equal(seq_of(conn_notification(conn, i)), i + 1);
 	emit_many(f, 1);
-	assert_int_equal(seq_of(seen(conn, 1005)), 1006);
+	assert_int_equal(seq_of(conn_notification(conn, 1005)), 1006);
 	conn_end(conn);
 }
 
@@ -160,7 +155,7 @@ static void test_gone(void **state)
 	json_decref(result);
 	host_idle(f->host, 10);
 	assert_int_equal(json_array_size(conn->notifications), 10);
-	assert_int_equal(seq_of(seen(conn, 0)), 21);
+	assert_int_equal(seq_of(conn_notification(conn, 0)), 21);
 	conn_end(conn);
 }
 
@@ -175,11 +170,11 @@ static void test_gone_while_behind(void **state)
 	/* Before it has read any, most are overwritten. */
 	emit_many(f, 150);
 	host_idle(f->host, 20);
-	check_string(seen(conn, 0), "kind", "events.gone");
-	const json_t *gone = json_object_get(seen(conn, 0), "gone");
+	check_string(conn_notification(conn, 0), "kind", "events.gone");
+	const json_t *gone = json_object_get(conn_notification(conn, 0), "gone");
 	assert_int_equal(json_integer_value(json_object_get(gone, "from")), 1);
 	assert_int_equal(json_integer_value(json_object_get(gone, "to")), 150);
-	assert_int_equal(seq_of(seen(conn, 1)), 151);
+	assert_int_equal(seq_of(conn_notification(conn, 1)), 151);
 	assert_int_equal(json_array_size(conn->notifications), 201);
 	conn_end(conn);
 }
@@ -219,14 +214,14 @@ static void test_filters(void **state)
 	emit(f, "system.registry_damaged", "", "");
 	flush(f);
 	assert_int_equal(json_array_size(by_owner->notifications), 1);
-	assert_int_equal(seq_of(seen(by_owner, 0)), 1);
+	assert_int_equal(seq_of(conn_notification(by_owner, 0)), 1);
 	assert_int_equal(json_array_size(by_session->notifications), 1);
-	assert_int_equal(seq_of(seen(by_session, 0)), 2);
+	assert_int_equal(seq_of(conn_notification(by_session, 0)), 2);
 	assert_int_equal(json_array_size(by_kind->notifications), 1);
-	assert_int_equal(seq_of(seen(by_kind, 0)), 2);
+	assert_int_equal(seq_of(conn_notification(by_kind, 0)), 2);
 	assert_int_equal(json_array_size(by_group->notifications), 1);
-	assert_int_equal(seq_of(seen(by_group, 0)), 3);
-	assert_true(json_is_null(json_object_get(seen(by_group, 0), "session")));
+	assert_int_equal(seq_of(conn_notification(by_group, 0)), 3);
+	assert_true(json_is_null(json_object_get(conn_notification(by_group, 0), "session")));
 	conn_end(by_owner);
 	conn_end(by_session);
 	conn_end(by_kind);
@@ -255,8 +250,8 @@ static void test_visibility(void **state)
 	flush(f);
 	host_idle(f->host, 10);
 	assert_int_equal(json_array_size(conn->notifications), 2);
-	assert_int_equal(seq_of(seen(conn, 0)), 1);
-	assert_int_equal(seq_of(seen(conn, 1)), 6);
+	assert_int_equal(seq_of(conn_notification(conn, 0)), 1);
+	assert_int_equal(seq_of(conn_notification(conn, 1)), 6);
 	conn_end(conn);
 	/* A client without a prefix sees every session, but not the host. */
 	conn = conn_new();
@@ -266,7 +261,7 @@ static void test_visibility(void **state)
 	call_free(call);
 	host_idle(f->host, 10);
 	assert_int_equal(json_array_size(conn->notifications), 5);
-	assert_int_equal(seq_of(seen(conn, 3)), 5);
+	assert_int_equal(seq_of(conn_notification(conn, 3)), 5);
 	conn_end(conn);
 }
 
@@ -283,10 +278,10 @@ static void test_lost(void **state)
 	host_idle(f->host, 20);
 	flush(f);
 	assert_int_equal(json_array_size(conn->notifications), 5);
-	const json_t *gone = json_object_get(seen(conn, 3), "gone");
+	const json_t *gone = json_object_get(conn_notification(conn, 3), "gone");
 	assert_int_equal(json_integer_value(json_object_get(gone, "from")), 4);
 	assert_int_equal(json_integer_value(json_object_get(gone, "to")), 8);
-	assert_int_equal(seq_of(seen(conn, 4)), 9);
+	assert_int_equal(seq_of(conn_notification(conn, 4)), 9);
 	conn_end(conn);
 }
 
@@ -301,7 +296,7 @@ static void test_one_subscription_a_connection(void **state)
 	emit(f, "session.created", "two", "bob");
 	flush(f);
 	assert_int_equal(json_array_size(conn->notifications), 1);
-	check_string(seen(conn, 0), "owner", "bob");
+	check_string(conn_notification(conn, 0), "owner", "bob");
 	conn_end(conn);
 	/* Nobody is left to hear of it. */
 	emit_many(f, 1);
@@ -319,8 +314,8 @@ static void test_after_a_restart(void **state)
 	json_decref(subscribe(f, conn, json_pack("{s:i}", "since", 6)));
 	host_idle(f->host, 10);
 	assert_int_equal(json_array_size(conn->notifications), 2);
-	assert_int_equal(seq_of(seen(conn, 0)), 7);
-	assert_int_equal(seq_of(seen(conn, 1)), 8);
+	assert_int_equal(seq_of(conn_notification(conn, 0)), 7);
+	assert_int_equal(seq_of(conn_notification(conn, 1)), 8);
 	conn_end(conn);
 }
 
@@ -337,7 +332,7 @@ static void test_unwritten(void **state)
 	emit(f, "session.ended", "one", "ann");
 	flush(f);
 	assert_int_equal(json_array_size(conn->notifications), 2);
-	assert_int_equal(seq_of(seen(conn, 1)), 2);
+	assert_int_equal(seq_of(conn_notification(conn, 1)), 2);
 	json_decref(subscribe(f, late, json_pack("{s:i}", "since", 0)));
 	host_idle(f->host, 10);
 	assert_int_equal(json_array_size(late->notifications), 2);

@@ -26,39 +26,29 @@ static void create(struct fake_host *host, const char *id, const char *owner)
 		json_pack("{s:s, s:s, s:s}", "template", "plain", "id", id, "owner", owner)));
 }
 
-/* A refusal of KIND about the parameter PATH, whose message contains TEXT. */
-static void refused(struct fake_host *host, void (*method)(struct call *call), json_t *params, enum error_kind kind,
-	const char *path, const char *text)
-{
-	struct call *call = host_error(host, method, params);
-
-	if (call->kind != kind)
-		fail_msg("kind %d: %s", (int)call->kind, call->message);
-	assert_string_equal(call->path, path);
-	if (!strstr(call->message, text))
-		fail_msg("no \"%s\" in \"%s\"", text, call->message);
-	call_free(call);
-}
-
 /* ---- session.create ---- */
 
 static void test_refusals(void **state)
 {
 	struct fake_host *host = *state;
 
-	refused(host, method_session_create, json_pack("{s:s}", "template", "nonesuch"), E_NOT_FOUND, "template",
+	host_refused(host, method_session_create, json_pack("{s:s}", "template", "nonesuch"), E_NOT_FOUND, "template",
 		"nonesuch");
-	refused(host, method_session_create,
+	host_refused(host, method_session_create,
 		json_pack("{s:s, s:{s:I}}", "template", "plain", "limits", "memory_bytes", (json_int_t)1 << 30),
 		E_LIMIT, "limits.memory_bytes", "536870912");
-	refused(host, method_session_create, json_pack("{s:s, s:{s:f}}", "template", "plain", "limits", "cpus", 2.5),
-		E_LIMIT, "limits.cpus", "1.5");
-	refused(host, method_session_create, json_pack("{s:s, s:{s:i}}", "template", "plain", "limits", "pids", 1),
-		E_INVALID_PARAMS, "limits.pids", "from 2 to 4194304");
-	refused(host, method_session_create, json_pack("{s:s, s:{s:i}}", "template", "plain", "limits", "pids", -1),
-		E_INVALID_PARAMS, "limits.pids", "from 2");
-	refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "egress", "everywhere"),
-		E_DENIED, "egress", "everywhere");
+	host_refused(host, method_session_create,
+		json_pack("{s:s, s:{s:f}}", "template", "plain", "limits", "cpus", 2.5), E_LIMIT, "limits.cpus",
+		"1.5");
+	host_refused(host, method_session_create,
+		json_pack("{s:s, s:{s:i}}", "template", "plain", "limits", "pids", 1), E_INVALID_PARAMS,
+		"limits.pids", "from 2 to 4194304");
+	host_refused(host, method_session_create,
+		json_pack("{s:s, s:{s:i}}", "template", "plain", "limits", "pids", -1), E_INVALID_PARAMS,
+		"limits.pids", "from 2");
+	host_refused(host, method_session_create,
+		json_pack("{s:s, s:s}", "template", "plain", "egress", "everywhere"), E_DENIED, "egress",
+		"everywhere");
 	assert_int_equal(host->n_creates, 0);
 	json_t *sessions = host_ok(host, method_session_list, json_object());
 	assert_int_equal(json_array_size(json_object_get(sessions, "sessions")), 0);
@@ -86,12 +76,12 @@ static void test_too_long_a_command(void **state)
 
 	for (int i = 0; i < SPEC_MAX_STRINGS + 1; i++)
 		json_array_append_new(command, json_string("x"));
-	refused(host, method_session_create, json_pack("{s:s, s:o}", "template", "plain", "command", command),
+	host_refused(host, method_session_create, json_pack("{s:s, s:o}", "template", "plain", "command", command),
 		E_LIMIT, "command", "longer");
 	char *text = calloc(1, SPEC_MAX_BYTES + 1);
 	memset(text, 'x', SPEC_MAX_BYTES);
-	refused(host, method_session_create, json_pack("{s:s, s:[s]}", "template", "plain", "command", text), E_LIMIT,
-		"command", "longer");
+	host_refused(host, method_session_create, json_pack("{s:s, s:[s]}", "template", "plain", "command", text),
+		E_LIMIT, "command", "longer");
 	free(text);
 }
 
@@ -102,12 +92,12 @@ static void test_room(void **state)
 	host->control.config.max_sessions_per_owner = 2;
 	create(host, "a", "ann");
 	create(host, "b", "ann");
-	refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "ann"), E_LIMIT,
-		"owner", "max_sessions_per_owner");
+	host_refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "ann"),
+		E_LIMIT, "owner", "max_sessions_per_owner");
 	create(host, "c", "bob");
 	host->control.config.max_sessions_per_uid = 3;
-	refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "eve"), E_LIMIT,
-		"", "max_sessions_per_uid");
+	host_refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "eve"),
+		E_LIMIT, "", "max_sessions_per_uid");
 	host->control.config.max_sessions = 3;
 	struct call *call = host_error(host, method_session_create, json_pack("{s:s}", "template", "plain"));
 	assert_int_equal(call->kind, E_BUSY);
@@ -140,7 +130,8 @@ static void test_idempotency(void **state)
 	assert_true(json_equal(first->result, second->result));
 	assert_int_equal(host->n_creates, 1);
 	check_string(first->result, "state", "ready");
-	refused(host, method_session_create, with_key("2", "x"), E_CONFLICT, "idempotency_key", "other parameters");
+	host_refused(
+		host, method_session_create, with_key("2", "x"), E_CONFLICT, "idempotency_key", "other parameters");
 	/* Another user's key is another key. */
 	struct call *other = call_new(host, conn, with_key("2", "x"));
 	other->caller.uid = 1001;
@@ -237,7 +228,7 @@ static void test_by_owner(void **state)
 	check_string(session, "id", "new");
 	check_string(session, "state", "ended");
 	json_decref(session);
-	refused(host, method_session_get, json_pack("{s:s}", "owner", "eve"), E_NOT_FOUND, "", "eve");
+	host_refused(host, method_session_get, json_pack("{s:s}", "owner", "eve"), E_NOT_FOUND, "", "eve");
 }
 
 /* ---- session.list ---- */
@@ -283,8 +274,8 @@ static void test_list(void **state)
 	json_decref(next);
 	static const char *const bad[] = { "", "x", "1x", "-1", " 1", "99999999999999999999999" };
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		refused(host, method_session_list, json_pack("{s:s}", "cursor", bad[i]), E_INVALID_PARAMS, "cursor",
-			"");
+		host_refused(host, method_session_list, json_pack("{s:s}", "cursor", bad[i]), E_INVALID_PARAMS,
+			"cursor", "");
 }
 
 /* ---- session.wait ---- */
@@ -335,7 +326,7 @@ static void test_pause(void **state)
 	json_decref(host_ok(host, method_session_pause, json_pack("{s:s}", "session", "one")));
 	struct call *resume = call_new(host, conn, json_pack("{s:s}", "session", "one"));
 	method_session_resume(resume);
-	refused(host, method_session_pause, json_pack("{s:s}", "session", "one"), E_BUSY, "", "just being");
+	host_refused(host, method_session_pause, json_pack("{s:s}", "session", "one"), E_BUSY, "", "just being");
 	host_answer(host, resume, NULL);
 	check_string(resume->result, "state", "ready");
 	assert_false(host_session(host, "one")->frozen);
@@ -355,7 +346,7 @@ static void test_stop_when_paused(void **state)
 	assert_int_equal(json_integer_value(json_object_get(json_object_get(session, "end"), "exit_code")), 0);
 	assert_int_equal(host->n_thaws, 1);
 	json_decref(session);
-	refused(host, method_session_pause, json_pack("{s:s}", "session", "one"), E_INVALID_STATE, "", "ended");
+	host_refused(host, method_session_pause, json_pack("{s:s}", "session", "one"), E_INVALID_STATE, "", "ended");
 }
 
 static void test_pause_meets_the_end(void **state)
@@ -385,126 +376,7 @@ static void test_too_early(void **state)
 	host->refuse_connects = UINT32_MAX;
 	json_decref(host_ok(host, method_session_create,
 		json_pack("{s:s, s:s, s:s}", "template", "http", "id", "one", "wait", "created")));
-	refused(host, method_session_pause, json_pack("{s:s}", "session", "one"), E_NOT_READY, "", "starting");
-}
-
-/* ---- session.logs ---- */
-
-static const json_t *notification(const struct conn *conn, size_t i)
-{
-	return json_object_get(json_array_get(conn->notifications, i), "params");
-}
-
-static const char *logged(const struct conn *conn, size_t i)
-{
-	return json_path(json_array_get(json_object_get(notification(conn, i), "entries"), 0), "text");
-}
-
-static void test_follow(void **state)
-{
-	struct fake_host *host = *state;
-	struct conn *conn = conn_new();
-
-	create(host, "one", "ann");
-	fake_print(host_session(host, "one"), "before\n");
-	struct call *call = call_new(host, conn, json_pack("{s:s, s:b}", "session", "one", "follow", 1));
-	host_answer(host, call, method_session_logs);
-	assert_int_equal(json_array_size(json_object_get(call->result, "entries")), 1);
-	call_free(call);
-	host_idle(host, 5);
-	assert_int_equal(host_session(host, "one")->n_watches, 1);
-	fake_print(host_session(host, "one"), "while\n");
-	/* A session that cries wolf is asked no more often. */
-	for (int i = 0; i < 100; i++) {
-		struct init_plain grew = { 0 };
-		msg_init(&grew.header, INIT_EV_OUTPUT, 0, sizeof(grew));
-		assert_int_equal(msg_send(host_session(host, "one")->init, &grew.header, NULL, 0), 0);
-	}
-	host_idle(host, 30);
-	assert_true(host_session(host, "one")->n_watches <= 2);
-	assert_int_equal(json_array_size(conn->notifications), 1);
-	check_string(json_array_get(conn->notifications, 0), "method", "log");
-	assert_string_equal(logged(conn, 0), "while\n");
-	check_string(notification(conn, 0), "session", "one");
-	fake_print(host_session(host, "one"), "last\n");
-	json_decref(
-		host_ok(host, method_session_stop, json_pack("{s:s, s:i}", "session", "one", "grace_seconds", 0)));
-	assert_int_equal(json_array_size(conn->notifications), 2);
-	assert_string_equal(logged(conn, 1), "last\n");
-	assert_true(json_is_true(json_object_get(notification(conn, 1), "ended")));
-	conn_end(conn);
-}
-
-/* An init that says it has news, but does not answer when it is asked for them, is not asked again and again. */
-static void test_follow_a_liar(void **state)
-{
-	struct fake_host *host = *state;
-	struct conn *conn = conn_new();
-	struct init_plain grew = { 0 };
-
-	host->deaf_watch = true;
-	create(host, "one", "ann");
-	struct call *call = call_new(host, conn, json_pack("{s:s, s:b}", "session", "one", "follow", 1));
-	host_answer(host, call, method_session_logs);
-	call_free(call);
-	msg_init(&grew.header, INIT_EV_OUTPUT, 0, sizeof(grew));
-	for (int i = 0; i < 20; i++) {
-		assert_int_equal(msg_send(host_session(host, "one")->init, &grew.header, NULL, 0), 0);
-		host_idle(host, 3);
-	}
-	assert_int_equal(host_session(host, "one")->n_watches, 1);
-	conn_end(conn);
-}
-
-static void test_followers(void **state)
-{
-	struct fake_host *host = *state;
-	struct conn *conns[17];
-
-	create(host, "one", "ann");
-	for (size_t i = 0; i < ARRAY_SIZE(conns); i++) {
-		conns[i] = conn_new();
-		struct call *call = call_new(host, conns[i], json_pack("{s:s, s:b}", "session", "one", "follow", 1));
-		method_session_logs(call);
-		assert_int_equal(call->result != NULL, i < 16);
-		call_free(call);
-	}
-	/* One goes away: there is room again, and who asks twice takes one place. */
-	conn_end(conns[0]);
-	for (int i = 0; i < 2; i++) {
-		struct call *call = call_new(host, conns[16], json_pack("{s:s, s:b}", "session", "one", "follow", 1));
-		method_session_logs(call);
-		assert_non_null(call->result);
-		call_free(call);
-	}
-	fake_print(host_session(host, "one"), "to all\n");
-	host_idle(host, 40);
-	for (size_t i = 1; i < ARRAY_SIZE(conns); i++) {
-		assert_int_equal(json_array_size(conns[i]->notifications), 1);
-		conn_end(conns[i]);
-	}
-}
-
-static void test_logs_since(void **state)
-{
-	struct fake_host *host = *state;
-
-	create(host, "one", "ann");
-	fake_print(host_session(host, "one"), "first\n");
-	json_t *logs = host_ok(host, method_session_logs, json_pack("{s:s}", "session", "one"));
-	json_int_t next = json_integer_value(json_object_get(logs, "next"));
-	json_decref(logs);
-	fake_print(host_session(host, "one"), "second\n");
-	logs = host_ok(host, method_session_logs, json_pack("{s:s, s:I}", "session", "one", "since", next));
-	check_string(json_array_get(json_object_get(logs, "entries"), 0), "text", "second\n");
-	json_decref(logs);
-	refused(host, method_session_logs, json_pack("{s:s, s:i}", "session", "one", "since", 5), E_INVALID_PARAMS,
-		"since", "next");
-	/* After a restart the output of what ended before it is gone. */
-	json_decref(host_ok(host, method_session_stop, json_pack("{s:s}", "session", "one")));
-	host_stop(host);
-	host_start(host);
-	refused(host, method_session_logs, json_pack("{s:s}", "session", "one"), E_UNAVAILABLE, "", "no longer kept");
+	host_refused(host, method_session_pause, json_pack("{s:s}", "session", "one"), E_NOT_READY, "", "starting");
 }
 
 /* ---- the rest ---- */
@@ -587,12 +459,12 @@ static void test_event_kinds(void **state)
 	host_idle(host, 5);
 	assert_int_equal(json_array_size(conn->notifications), ARRAY_SIZE(kinds));
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		check_string(notification(conn, i), "kind", kinds[i]);
-		check_string(notification(conn, i), "session", "one");
-		check_string(notification(conn, i), "template", "plain");
+		check_string(conn_notification(conn, i), "kind", kinds[i]);
+		check_string(conn_notification(conn, i), "session", "one");
+		check_string(conn_notification(conn, i), "template", "plain");
 	}
-	check_string(notification(conn, 5), "reason", "stopped");
-	check_string(notification(conn, 6), "reason", "stopped");
+	check_string(conn_notification(conn, 5), "reason", "stopped");
+	check_string(conn_notification(conn, 6), "reason", "stopped");
 	conn_end(conn);
 }
 
@@ -632,8 +504,7 @@ int main(void)
 		TEST(test_refusals), TEST(test_limits_reach_the_supervisor), TEST(test_too_long_a_command), TEST(test_room),
 		TEST(test_idempotency), TEST(test_failed_creation_frees_the_key), TEST(test_owner_prefix),
 		TEST(test_by_owner), TEST(test_list), TEST(test_wait), TEST(test_pause), TEST(test_stop_when_paused),
-		TEST(test_pause_meets_the_end), TEST(test_too_early), TEST(test_follow), TEST(test_follow_a_liar), TEST(test_followers),
-		TEST(test_logs_since), TEST(test_stats), TEST(test_check), TEST(test_states), TEST(test_event_kinds),
+		TEST(test_pause_meets_the_end), TEST(test_too_early), 		TEST(test_stats), TEST(test_check), TEST(test_states), TEST(test_event_kinds),
 		TEST(test_ended_are_bounded),
 	};
 	/* clang-format on */
