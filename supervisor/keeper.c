@@ -122,6 +122,17 @@ static void start_later(struct supervisor *super)
 	loop_arm(&super->loop, &keeper->restart_timer, boottime_ns() + delay);
 }
 
+/* Nobody hears any more what became of sessions that were being made: they are undone. */
+static void abandon_creations(struct supervisor *super)
+{
+	for (struct session *s = super->sessions, *next; s; s = next) {
+		next = s->next;
+		s->answer_to = 0;
+		if (s->phase == PHASE_CREATING)
+			session_end(s);
+	}
+}
+
 static void on_control_exit(struct loop_io *io, uint32_t revents _unused_)
 {
 	struct supervisor *super = container_of(io, struct supervisor, keeper.pid_io);
@@ -132,6 +143,7 @@ static void on_control_exit(struct loop_io *io, uint32_t revents _unused_)
 	loop_remove(&super->loop, io);
 	close_fdp(&io->fd);
 	chan_close(&super->keeper.chan);
+	abandon_creations(super);
 	if (!super->ending)
 		log_line(LOG_WARNING, "carrel-control ended (%s %d): starting it again",
 			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);

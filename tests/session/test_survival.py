@@ -139,6 +139,29 @@ class Survival(unittest.TestCase):
         self.assertIn("dying", "".join(e["text"] for e in self.client.call("session.logs", session="ends")["entries"]))
         wait_until(lambda: not any("/ends" in p for p in snapshot(self.host)["cgroups"]), what="nothing left")
 
+    def test_control_killed_during_creations(self):
+        """What was being made is made whole or undone, and the next control gets no answer that was another's."""
+        for round_ in range(10):
+            clients = [self.host.client() for _ in range(8)]
+            for i, client in enumerate(clients):
+                client.send("session.create", template="minimal", id=f"r{round_}-{i}")
+            time.sleep(0.001 * round_)
+            os.kill(self.host.control_pid(), signal.SIGKILL)
+            self.reconnect(30)
+            made = self.client.call("session.create", template="minimal", id=f"after-{round_}")
+            self.assertEqual(made["id"], f"after-{round_}")
+        states = {s["id"]: s["state"] for s in self.all_sessions().values()}
+        self.assertEqual({n for n in states if n.startswith("after-")}, {f"after-{i}" for i in range(10)})
+        live = {n for n, state in states.items() if state == "ready"}
+
+        def same():
+            cgroups = {p.rsplit("/", 1)[1] for p in snapshot(self.host)["cgroups"] if p.count("/sessions/") and
+                       not p.endswith("/payload")}
+            return cgroups == {s["id"] for s in self.all_sessions().values() if s["state"] == "ready"}
+
+        wait_until(same, what="the host has what the registry has")
+        self.assertGreaterEqual(len(live), 10)
+
     def test_a_second_supervisor_is_refused(self):
         """It would take the first one's table and interfaces over."""
         self.client.call("session.create", template="minimal", id="first")
