@@ -54,7 +54,7 @@ static int read_templates(int config_fd, const struct source *source, struct con
 
 static int load(const char *directory, struct config *config, char *error, size_t error_size)
 {
-	struct source source = { .name = directory, .text = "", .error = error, .error_size = error_size };
+	struct source source = { .name = ".", .text = "", .error = error, .error_size = error_size };
 	int r;
 
 	_close_ int fd = file_open_directory(AT_FDCWD, directory, &source);

@@ -272,10 +272,10 @@ static int read_controllers(char *text, size_t size)
 static void check_cgroup(struct check *c)
 {
 	static const char *const needed[] = { "cpu", "memory", "pids", "io" };
-	static const char remedy[] =
-		"boot with systemd.unified_cgroup_hierarchy=1, or set \"missing_controllers\": \"warn\"";
-	const enum check_state state =
-		c->config->missing_controllers == MISSING_WARN ? CHECK_DEGRADED : CHECK_MISSING;
+	const bool warn = c->config->missing_controllers == MISSING_WARN;
+	const enum check_state state = warn ? CHECK_DEGRADED : CHECK_MISSING;
+	const char *remedy = warn ? "boot with systemd.unified_cgroup_hierarchy=1"
+				  : "boot with systemd.unified_cgroup_hierarchy=1, or set \"missing_controllers\": \"warn\"";
 	char text[256], name[32];
 
 	const int r = read_controllers(text, sizeof(text));
@@ -454,7 +454,7 @@ static int check_template(struct check *c, const struct template *t, char *what,
 static void check_templates(struct check *c)
 {
 	static const char remedy[] =
-		"import or build the image, or correct the template; its sessions fail, others do not";
+		"`carrel image build`, or correct the template; its sessions fail, others do not";
 	char what[256], name[sizeof(c->items->name)];
 	size_t good = 0;
 

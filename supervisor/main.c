@@ -489,7 +489,7 @@ int main(int argc, char **argv)
 		return r - 1;
 	super.config_dir = options.config_dir;
 	if (config_load(options.config_dir, &super.config, message, sizeof(message)) < 0) {
-		log_line(LOG_ERR, "%s", message);
+		log_line(LOG_ERR, "%s/%s", options.config_dir, message);
 		return 1;
 	}
 	if (options.check)
