@@ -149,6 +149,12 @@ struct call_row {
 	{                                         \
 		SCMP_SYS(name), #name, false, why \
 	}
+/* The first where this architecture has it, for then the C library uses it; else the second, which newer ones have. */
+#define ROW_EITHER(name, newer, why)                                                                                 \
+	{                                                                                                            \
+		SCMP_SYS(name) >= 0 ? SCMP_SYS(name) : SCMP_SYS(newer), SCMP_SYS(name) >= 0 ? #name : #newer, false, \
+			why                                                                                          \
+	}
 #define ROW_NOT_EXECUTABLE(name, why)            \
 	{                                        \
 		SCMP_SYS(name), #name, true, why \
@@ -170,22 +176,18 @@ static const struct call_row allowed[] = {
 	ROW(openat,          "the registry, an image's configuration, cgroup files; Landlock says where"),
 	ROW(newfstatat,      "SQLite and stdio look at what they opened"),
 	ROW(fstat,           "the same, where glibc uses this one"),
-	ROW(access,          "SQLite looks for a log to recover"),
-	ROW(faccessat,       "the same, where there is no access"),
-	ROW(readlink,        "SQLite resolves its file's path"),
-	ROW(readlinkat,      "the same, where there is no readlink"),
-	ROW(unlink,          "SQLite removes its log"),
-	ROW(unlinkat,        "the same, where there is no unlink"),
-	ROW(rename,          "a damaged registry is put aside"),
-	ROW(renameat,        "the same, where there is no rename"),
-	ROW(mkdir,           "the registry's directory is there already, which this finds out"),
-	ROW(mkdirat,         "the same, where there is no mkdir"),
+	ROW_EITHER(access, faccessat, "SQLite looks for a log to recover"),
+	ROW_EITHER(readlink, readlinkat, "SQLite resolves its file's path"),
+	ROW_EITHER(unlink, unlinkat, "SQLite removes its log"),
+	ROW_EITHER(rename, renameat, "a damaged registry is put aside"),
+	ROW_EITHER(mkdir, mkdirat, "the registry's directory is there already, which this finds out"),
 	ROW(ftruncate,       "the registry's log is cut"),
 	ROW(fallocate,       "a spec gets its memory before it is written"),
 	ROW(fsync,           "the registry survives a loss of power"),
 	ROW(fdatasync,       "the same"),
-	ROW(fchmod,          "SQLite gives its log the mode of its file"),
+	ROW(fchmod,          "SQLite gives its log the mode of its file; a session's users open their end of a pipe again"),
 	ROW(fcntl,           "SQLite's locks, seals of a spec, duplicates of descriptors"),
+	ROW(pipe2,           "input and output of a command in a session"),
 	ROW(memfd_create,    "a command for a session is written into one"),
 	ROW_NOT_EXECUTABLE(mmap, "memory; specs"),
 	ROW_NOT_EXECUTABLE(mprotect, "malloc grows a heap"),

@@ -7,6 +7,7 @@ struct waiter {
 	struct call *call;
 	enum wait_for wait_for;
 	bool creator;
+	bool late; /* what is waited for was over when the waiting began */
 	struct loop_timer timeout;
 };
 
@@ -134,6 +135,7 @@ void session_wait(
 		.call = call,
 		.wait_for = wait_for,
 		.creator = creator,
+		.late = session->record.state >= SESSION_STOPPING,
 		.timeout = { .fn = on_timeout },
 	};
 	list_append(&session->waiters, &waiter->of_session);
@@ -142,7 +144,7 @@ void session_wait(
 		loop_arm(lifecycle_loop(session->lifecycle), &waiter->timeout, boottime_ns() + timeout_ns);
 }
 
-/* What is waited for has come true since, however short it lasted. */
+/* What is waited for has been so, however short it lasted. */
 static bool came_true(const struct session *session, enum wait_for wait_for)
 {
 	switch (wait_for) {
@@ -151,7 +153,7 @@ static bool came_true(const struct session *session, enum wait_for wait_for)
 	case WAIT_READY:
 		return session->record.ready_at_ns != NEVER;
 	default:
-		return true;
+		return session->record.state == SESSION_ENDED;
 	}
 }
 
@@ -160,11 +162,12 @@ void session_serve_waiters(struct session *session)
 	for (struct list *l = session->waiters.next, *next; l != &session->waiters; l = next) {
 		struct waiter *waiter = container_of(l, struct waiter, of_session);
 		next = l->next;
-		if (!is_due(session, waiter->wait_for))
+		if (!is_due(session, waiter->wait_for) && (waiter->late || !came_true(session, waiter->wait_for)))
 			continue;
 		enum wait_for wait_for = waiter->wait_for;
 		bool creator = waiter->creator;
-		bool reached = session_is_live(session) || came_true(session, wait_for);
+		bool reached = session_is_live(session) || (!waiter->late && came_true(session, wait_for)) ||
+			       wait_for >= WAIT_ENDED;
 		answer(session, waiter_take(waiter), wait_for, creator, reached);
 	}
 }
