@@ -66,7 +66,7 @@ static int adopt(struct supervisor *super, const struct ledger_entry *entry)
 	super->by_slot[entry->slot] = session;
 	int r = entry->live && entry->steps_begun == n_steps ? open_live(session) : -ECANCELED;
 	if (r == 0) {
-		session->phase = PHASE_LIVE;
+		session_adopted(session);
 		log_line(LOG_INFO, "session %s: adopted", entry->id);
 		return 0;
 	}

@@ -274,8 +274,9 @@ static void check_cgroup(struct check *c)
 	static const char *const needed[] = { "cpu", "memory", "pids", "io" };
 	const bool warn = c->config->missing_controllers == MISSING_WARN;
 	const enum check_state state = warn ? CHECK_DEGRADED : CHECK_MISSING;
-	const char *remedy = warn ? "boot with systemd.unified_cgroup_hierarchy=1"
-				  : "boot with systemd.unified_cgroup_hierarchy=1, or set \"missing_controllers\": \"warn\"";
+	const char *remedy =
+		warn ? "boot with systemd.unified_cgroup_hierarchy=1"
+		     : "boot with systemd.unified_cgroup_hierarchy=1, or set \"missing_controllers\": \"warn\"";
 	char text[256], name[32];
 
 	const int r = read_controllers(text, sizeof(text));

@@ -36,6 +36,7 @@ struct session *session_new(struct supervisor *super, const struct ledger_entry 
 		s->next->link = &s->next;
 	super->sessions = s;
 	super->n_sessions++;
+	super->n_creating++;
 	return s;
 }
 
@@ -104,9 +105,22 @@ void session_advance(struct session *session)
 	session_free(session);
 }
 
+/* How many are being made is what holds the making of spare networks back. */
+static void leave_creating(struct session *session, enum phase phase)
+{
+	if (session->phase == PHASE_CREATING)
+		session->super->n_creating--;
+	session->phase = phase;
+}
+
+void session_adopted(struct session *session)
+{
+	leave_creating(session, PHASE_LIVE);
+}
+
 void session_end(struct session *session)
 {
-	session->phase = PHASE_ENDING;
+	leave_creating(session, PHASE_ENDING);
 	session_advance(session);
 }
 
@@ -147,9 +161,7 @@ static int run_steps(struct session *session, struct err *err)
 		note_time(session->making, step_table[i].name, now - before);
 		before = now;
 	}
-	/* Now with init's identity. */
-	int r = ledger_write(&session->super->ledger, &session->entry);
-	return r < 0 ? err_set(err, r, "init", "ledger") : 0;
+	return 0;
 }
 
 /* init says that the workload runs, or why not. Everything in MSG is hostile, but has the right shape. */
@@ -162,6 +174,7 @@ static void on_report(struct session *session, const struct plan_report *report)
 	for (uint32_t i = 0; i < report->n_steps; i++)
 		note_time(session->making, report->steps[i].name, report->steps[i].ns);
 	session->entry.live = 1;
+	session->entry.pid_start_time = adopt_start_time(session->entry.pid);
 	session->entry.started_ns = report->started_ns;
 	int r = ledger_write(&session->super->ledger, &session->entry);
 	if (r < 0) {
@@ -173,7 +186,7 @@ static void on_report(struct session *session, const struct plan_report *report)
 	loop_remove(&session->super->loop, &session->channel_io);
 	close_fdp(&session->channel_io.fd);
 	loop_disarm(&session->super->loop, &session->timer);
-	session->phase = PHASE_LIVE;
+	leave_creating(session, PHASE_LIVE);
 	/* init holds the namespaces from here on. */
 	netns_slot_release(&session->net);
 	close_fdp(&session->payload_fd);

@@ -28,7 +28,7 @@ struct slots {
 	struct spare *spares;
 };
 
-#define REFILL_DELAY_NS (2 * NS_PER_MS)
+#define REFILL_DELAY_NS (10 * NS_PER_MS)
 
 static bool same_ports(const struct template *a, const struct template *b)
 {
@@ -77,6 +77,11 @@ static void on_refill(struct loop_timer *timer)
 
 	if (super->ending)
 		return;
+	/* Making one takes longer than init's set-up, whose report would have to wait. */
+	if (super->n_creating > 0) {
+		slots_refill_later(super);
+		return;
+	}
 	for (size_t i = 0; i < super->config.n_templates; i++) {
 		const struct template *like = representative(super, &super->config.templates[i]);
 		if (count_spares(super->slots, like) >= super->config.spare_networks)

@@ -212,7 +212,6 @@ int spawn_init(struct session *session, struct err *err)
 		return err_set(err, -errno, "init", "pidfd");
 	session->is_child = true;
 	session->entry.pid = pid;
-	session->entry.pid_start_time = adopt_start_time(pid);
 	session->channel_io.fd = steal_fd(&ours);
 	return 0;
 }

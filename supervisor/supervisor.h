@@ -122,6 +122,7 @@ struct supervisor {
 
 	struct session *sessions;
 	size_t n_sessions;
+	size_t n_creating; /* in PHASE_CREATING */
 	struct session **by_slot; /* max_sessions + 1 */
 	struct slots *slots;
 
@@ -192,6 +193,9 @@ void session_create(struct supervisor *super, const struct super_create *request
 
 /* Kills what runs in it and undoes every step, in its own time. Harmless when that is under way; may free it. */
 void session_end(struct session *session);
+
+/* Takes it as live: its init was proved to be the one in the ledger. */
+void session_adopted(struct session *session);
 
 /* Goes on with undoing; called by whoever saw an event that a step was waiting for. May free the session. */
 void session_advance(struct session *session);
