@@ -103,21 +103,18 @@ static int open_output(struct session *session)
 	return openat(session->dir_fd, "output", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 }
 
-/* What control gets of a live session. Returns how many descriptors, or a negative errno. */
-static int open_for_control(struct session *session, int fds[SUPER_FD_COUNT])
+/* What control gets of a live session; INIT is a connection to its init, taken over. The number, or an errno. */
+static int open_for_control(struct session *session, int init, int fds[SUPER_FD_COUNT])
 {
+	_close_ int connection = init;
 	_close_ int cgroup = fcntl(session->cgroup_fd, F_DUPFD_CLOEXEC, 3);
 	_close_ int output = open_output(session);
-	_close_ int init = -1;
 
-	if (cgroup < 0 || output < 0)
+	if (connection < 0 || cgroup < 0 || output < 0)
 		return -errno;
-	int r = session_connect(session, &init);
-	if (r < 0)
-		return r;
 	fds[SUPER_FD_CGROUP] = steal_fd(&cgroup);
 	fds[SUPER_FD_OUTPUT] = steal_fd(&output);
-	fds[SUPER_FD_INIT] = steal_fd(&init);
+	fds[SUPER_FD_INIT] = steal_fd(&connection);
 	return SUPER_FD_COUNT;
 }
 
@@ -147,7 +144,9 @@ static void list_one(struct session *session)
 	ev.enforced = e->enforced;
 	ev.started_ns = e->started_ns;
 	fill_addresses(session, ev.ipv4, ev.ipv6);
-	n = session->phase == PHASE_LIVE ? open_for_control(session, fds) : 0;
+	int init = -1;
+	if (session->phase == PHASE_LIVE && session_connect(session, &init) == 0)
+		n = open_for_control(session, init, fds);
 	/* Its init is gone, or as good as: what control gets is how it ended. */
 	bool ends = n <= 0;
 	if (ends) {
@@ -187,7 +186,7 @@ void ops_refuse_create(struct supervisor *super, uint64_t request_id, const stru
 
 int ops_answer_create(struct session *session)
 {
-	const struct making *making = session->making;
+	struct making *making = session->making;
 	struct super_created created;
 	int fds[SUPER_FD_COUNT], n = 0;
 
@@ -206,7 +205,7 @@ int ops_answer_create(struct session *session)
 	created.enforced = session->entry.enforced;
 	created.started_ns = session->entry.started_ns;
 	fill_addresses(session, created.ipv4, created.ipv6);
-	n = open_for_control(session, fds);
+	n = open_for_control(session, steal_fd(&making->init_fd), fds);
 	if (n < 0) {
 		err_set(&session->failure, n, "init", "descriptors for carrel-control");
 		ops_refuse_create(session->super, request_id, &session->failure);

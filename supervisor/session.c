@@ -46,6 +46,7 @@ void making_free(struct making *making)
 		return;
 	close_fd(making->spec_fd);
 	close_fd(making->listen_fd);
+	close_fd(making->init_fd);
 	close_fd(making->output_fd);
 	close_fd(making->dev_fd);
 	close_fds(making->mounts, making->n_mounts);
@@ -179,6 +180,7 @@ static void on_report(struct session *session, const struct plan_report *report)
 	int r = ledger_write(&session->super->ledger, &session->entry);
 	if (r < 0) {
 		struct err err;
+		session->entry.live = 0;
 		err_set(&err, r, "init", "ledger");
 		creation_failed(session, &err);
 		return;
@@ -228,6 +230,9 @@ static void on_init_exit(struct loop_io *io, uint32_t revents _unused_)
 	siginfo_t info = { 0 };
 	int32_t status = -1;
 
+	/* The report may have come with the end: a workload that was executed did run, however briefly. */
+	if (session->phase == PHASE_CREATING && session->channel_io.fd >= 0)
+		on_channel(&session->channel_io, EPOLLIN);
 	if (session->is_child && waitid(P_PIDFD, (id_t)io->fd, &info, WEXITED | WNOHANG) == 0) {
 		if (info.si_pid == 0)
 			return;
@@ -287,7 +292,7 @@ void session_create(struct supervisor *super, const struct super_create *request
 		creation_failed(session, &err);
 		return;
 	}
-	making->listen_fd = making->output_fd = making->dev_fd = -1;
+	making->listen_fd = making->init_fd = making->output_fd = making->dev_fd = -1;
 	making->spec_fd = steal_fd(&spec);
 	making->policy = policy;
 	memcpy(making->hostname, request->hostname[0] ? request->hostname : request->id, sizeof(making->hostname));

@@ -84,6 +84,9 @@ static int run_directory(struct session *session, struct err *err)
 	int r = listen_in(session->dir_fd, &session->making->listen_fd);
 	if (r < 0)
 		return err_set(err, r, "directory", "sessions/%s/init.sock", id);
+	r = session_connect(session, &session->making->init_fd);
+	if (r < 0)
+		return err_set(err, r, "directory", "sessions/%s/init.sock", id);
 	r = make_output(session->dir_fd, &session->making->output_fd);
 	return r < 0 ? err_set(err, r, "directory", "sessions/%s/output", id) : 0;
 }

@@ -41,6 +41,7 @@ enum phase {
 struct making {
 	int spec_fd;
 	int listen_fd;
+	int init_fd; /* connected to it before init runs, so that control gets it even if init ends at once */
 	int output_fd; /* read-write, for init */
 	int dev_fd;
 	size_t n_mounts;

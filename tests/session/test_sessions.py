@@ -85,6 +85,14 @@ class Sessions(unittest.TestCase):
         entries = self.client.call("session.logs", session="brief")["entries"]
         self.assertEqual({(e["stream"], e["text"].strip()) for e in entries}, {("stdout", "out"), ("stderr", "err")})
 
+    def test_workloads_that_end_at_once(self):
+        """However close its end is to the report that it runs: it was created, and has exited with its code."""
+        for code in range(100):
+            session = self.client.call("session.create", template="minimal", wait="created",
+                                       command=["/bin/busybox", "false" if code % 2 else "true"])
+            ended = self.client.call("session.wait", session=session["id"], **{"for": "ended"}, timeout_seconds=10)
+            self.assertEqual((ended["end"]["reason"], ended["end"]["exit_code"]), ("exited", code % 2), ended)
+
     def test_a_workload_that_is_killed(self):
         self.client.call("session.create", template="minimal", id="killed",
                          command=["/bin/busybox", "sh", "-c", "sleep 0.2; kill -9 $$"])
