@@ -29,6 +29,7 @@ struct call {
 	json_t *id; /* NULL: a notification, which is not answered */
 	json_t *params;
 	size_t n_bytes; /* its share of the line, counted for the client while the parameters are kept */
+	size_t n_reserved; /* counted for connection and client until it is answered */
 };
 
 static struct batch *batch_new(struct client *client)
@@ -144,12 +145,37 @@ void call_orphan_all(struct conn *conn)
 	}
 }
 
+bool call_reserve(struct call *call, size_t n)
+{
+	struct conn *conn = call->conn;
+	struct client *client = call->client;
+	size_t max = call->control->config.max_queued_bytes;
+
+	/* The connection's other answers need room, too; for the user room counts as it is made, in powers of two. */
+	if (!conn || buffer_used(&conn->out) + conn->n_reserved + n > max - max / 4 ||
+		client->n_bytes + n > max * USER_SHARE / 2)
+		return false;
+	conn->n_reserved += n;
+	client->n_bytes += n;
+	call->n_reserved += n;
+	return true;
+}
+
+static void end_reservation(struct call *call)
+{
+	if (call->conn)
+		call->conn->n_reserved -= call->n_reserved;
+	call->client->n_bytes -= call->n_reserved;
+	call->n_reserved = 0;
+}
+
 /* Ends the call. ANSWER is stolen and not looked at for a notification. */
 static void finish(struct call *call, json_t *answer)
 {
 	struct conn *conn = call->conn;
 
 	unlink_call(call);
+	end_reservation(call);
 	if (conn && call->id)
 		deliver(conn, call->batch, answer);
 	else

@@ -50,6 +50,7 @@ struct error_details {
 	int err_no; /* positive errno; becomes its name, "ENOENT" */
 	const char *log_tail;
 	int64_t retry_after_ms;
+	const json_t *result; /* what there is of a result all the same; borrowed */
 };
 
 struct control *call_control(const struct call *call);
@@ -62,6 +63,12 @@ void call_reply(struct call *call, json_t *result);
 /* Answers with an error and ends the call. Set RETRYABLE for what may work when asked again unchanged. */
 void call_fail(struct call *call, enum error_kind kind, bool retryable, const struct error_details *details,
 	const char *message_format, ...) _printf_(5, 6);
+
+/*
+ * Sets N more bytes of the connection's queue aside for the call's answer, which is then sure to fit. False when the
+ * connection, or its user, has not so much room: whoever collects an answer piece by piece stops here.
+ */
+bool call_reserve(struct call *call, size_t n);
 
 /* The connection of a call, for subscriptions; NULL when the client is gone. */
 struct conn *call_conn(const struct call *call);

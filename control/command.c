@@ -196,6 +196,31 @@ int command_workload(const struct config *config, const struct template *templat
 	return write_spec(&header, &argv, template, &image, request, err);
 }
 
+int command_exec(const struct config *config, const struct template *template, const struct command_request *request,
+	struct err *err)
+{
+	_cleanup_(image_release) struct image image = { 0 };
+	_strings_ struct strings argv = { 0 };
+	struct spec_header header = { 0 };
+
+	if (!template->command) {
+		int r = image_load(config->state_dir, template->image, &image, err);
+		if (r < 0)
+			return r;
+	}
+	int r = fill_header(&header, template, &image, err);
+	if (r < 0)
+		return r;
+	if (request->user && copy_string(header.user, sizeof(header.user), request->user) < 0)
+		return err_set(err, -ENAMETOOLONG, "user", "%s", request->user);
+	if (request->cwd && copy_string(header.cwd, sizeof(header.cwd), request->cwd) < 0)
+		return err_set(err, -ENAMETOOLONG, "cwd", "%s", request->cwd);
+	r = strings_add_array(&argv, request->command);
+	if (r < 0)
+		return err_set(err, r, "command", "of more than %d arguments", SPEC_MAX_STRINGS);
+	return write_spec(&header, &argv, template, &image, request, err);
+}
+
 int command_probe(const struct template *template, struct err *err)
 {
 	static const struct image no_image;

@@ -15,6 +15,7 @@
 /* What a request says; members may be NULL. Already checked to be an array and objects of strings. */
 struct command_request {
 	const json_t *command, *env, *secrets;
+	const char *user, *cwd; /* of command_exec() only; NULL: the workload's */
 };
 
 /*
@@ -23,6 +24,14 @@ struct command_request {
  */
 int command_workload(const struct config *config, const struct template *template,
 	const struct command_request *request, struct err *err);
+
+/*
+ * The spec of a command in a session that runs, likewise: REQUEST's command, with the workload's user, directory and
+ * environment as template and image have them unless REQUEST says otherwise. What the session's own creation added to
+ * the environment is not kept anywhere, and not in it. -ENAMETOOLONG with the step "user" or "cwd".
+ */
+int command_exec(const struct config *config, const struct template *template, const struct command_request *request,
+	struct err *err);
 
 /* The spec of the template's exec probe, likewise; its environment is the template's. */
 int command_probe(const struct template *template, struct err *err);

@@ -46,6 +46,8 @@ json_t *error_object(enum error_kind kind, bool retryable, const struct error_de
 		put_text(&data, "log_tail", details->log_tail);
 		if (details->retry_after_ms > 0)
 			json_put(&data, "retry_after_ms", json_integer(details->retry_after_ms));
+		if (details->result)
+			json_put(&data, "result", json_incref((json_t *)(uintptr_t)details->result));
 	}
 	json_put(&error, "code", json_integer(row->code));
 	json_put(&error, "message", json_text(message));

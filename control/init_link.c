@@ -145,9 +145,9 @@ static void ignore_answer(void *owner _unused_, struct msg *answer _unused_)
 {
 }
 
-int init_link_signal(struct init_link *link, const struct init_exec *exec, int signal)
+int init_link_signal(struct init_link *link, const struct init_exec *exec, int signal, bool group)
 {
-	struct init_signal request = { .exec = exec->id, .signal = signal, .group = 1 };
+	struct init_signal request = { .exec = exec->id, .signal = signal, .group = group };
 
 	msg_init(&request.header, INIT_SIGNAL, 0, sizeof(request));
 	return init_link_send(link, &request.header, NULL, 0, ignore_answer, link);

@@ -47,5 +47,5 @@ int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds
 /* EXEC's functions are not called any more; the command goes on. Harmless when it is not running. */
 void init_link_forget_exec(struct init_link *link, struct init_exec *exec);
 
-/* Sends a signal to a command and its process group; nobody hears whether it arrived. */
-int init_link_signal(struct init_link *link, const struct init_exec *exec, int signal);
+/* Sends a signal to a command, or to the process group that it leads; nobody hears whether it arrived. */
+int init_link_signal(struct init_link *link, const struct init_exec *exec, int signal, bool group);

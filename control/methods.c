@@ -116,6 +116,19 @@ const struct method method_table[] = {
 		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .required = true, .min = 0.1, .max = MAX_SECONDS, .help = "from now; null: no end" },
 	} },
 
+	{ "exec.run", ROLE_CLIENT, "Runs a command in a session, and answers with what it printed when it has ended.",
+	  "{exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}", method_exec_run, {
+		SESSION,
+		{ "command", P_STRINGS, .required = true, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector; a program without a slash is looked for in PATH" },
+		{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment, added to the template's" },
+		{ "cwd", P_STRING, .min = 1, .max = 1023, .help = "directory to run in, an absolute path; the workload's by default" },
+		{ "user", P_STRING, .min = 1, .max = 63, .help = "name, name:group, uid or uid:gid in the session; the workload's by default" },
+		{ "stdin", P_STRING, .min = 0, .max = 1 << 20, .help = "its standard input, which then ends; /dev/null by default" },
+		{ "timeout_seconds", P_NUMBER, .min = 0.001, .max = MAX_SECONDS, .help = "then its process group is killed (SIGKILL), and the error timeout has in data.result what it printed; no end by default" },
+		{ "max_output_bytes", P_INTEGER, .min = 0, .max = 1 << 24, .help = "of both streams together to keep, from the start: 1048576 by default; never more than fits into three quarters of client_limits.max_queued_bytes with all that the connection waits for" },
+		{ "merge", P_BOOL, .help = "standard error goes where standard output goes" },
+	} },
+
 	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",
 	  "{last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null", method_events_subscribe, {
 		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "the last number seen; what came after it is sent first" },

@@ -218,7 +218,7 @@ static void on_limit(struct loop_timer *timer)
 	struct probe *probe = container_of(timer, struct probe, limit);
 
 	if (probe->template->readiness.kind == PROBE_EXEC)
-		init_link_signal(probe->link, &probe->exec, SIGKILL);
+		init_link_signal(probe->link, &probe->exec, SIGKILL, true);
 	attempt_failed(probe, "no answer within %u s", (unsigned)(ATTEMPT_NS / NS_PER_SEC));
 }
 

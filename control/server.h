@@ -65,6 +65,7 @@ struct conn {
 	size_t counted; /* bytes that client->n_bytes has for this connection */
 	struct call *calls; /* not yet answered */
 	size_t n_calls;
+	size_t n_reserved; /* bytes of OUT that the answers of calls will fill */
 	struct conn_hook *hooks;
 	uint64_t partial_since_ns; /* the start of a line has been waiting for its end; 0: none has */
 	uint64_t unsent_since_ns; /* the peer has taken nothing of OUT; 0: OUT is empty */

@@ -117,10 +117,13 @@ static void on_deadline(struct loop_timer *timer)
 		return;
 	if (now >= session->record.expires_boot_ns)
 		session_stop(session, END_EXPIRED, session_grace_ns(session));
-	else if (now >= idle_boot_ns(session))
+	else if (now >= idle_boot_ns(session) && session->n_execs == 0)
 		session_stop(session, END_IDLE, session_grace_ns(session));
-	else
+	else {
+		if (session->n_execs > 0)
+			session_touch(session);
 		session_arm_deadline(session);
+	}
 }
 
 void session_touch(struct session *session)

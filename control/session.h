@@ -58,6 +58,7 @@ struct session {
 	struct probe probe;
 	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;
+	size_t n_execs; /* commands that clients have under way: with one the session is not idle */
 	uint64_t watch_pause_ns; /* until init is asked again */
 	/* Deadlines */
 	struct loop_timer deadline; /* the earlier of expiry and idleness */

@@ -100,3 +100,23 @@ size_t utf8_scrub(const uint8_t *bytes, size_t n, char *out)
 	*to = '\0';
 	return (size_t)(to - out);
 }
+
+size_t json_text_cost(const uint8_t *bytes, size_t n)
+{
+	size_t cost = 0;
+
+	for (size_t i = 0; i < n;) {
+		size_t length = utf8_sequence(bytes + i, n - i);
+		if (length == 0)
+			cost += 3; /* U+FFFD */
+		else if (length > 1)
+			cost += length;
+		else if (bytes[i] == '"' || bytes[i] == '\\' || bytes[i] == '\n' || bytes[i] == '\t' ||
+			 bytes[i] == '\r')
+			cost += 2;
+		else
+			cost += bytes[i] < 0x20 ? 6 : 1;
+		i += length ? length : 1;
+	}
+	return cost;
+}

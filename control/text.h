@@ -29,3 +29,6 @@ void owner_hash(const char *owner, char ret[static OWNER_HASH_SIZE]);
  * U+FFFD. Returns the length; OUT is terminated, but may hold NULs of the input.
  */
 size_t utf8_scrub(const uint8_t *bytes, size_t n, char *out);
+
+/* What N bytes take as text in JSON once they are scrubbed, at most: quotes are not counted. */
+size_t json_text_cost(const uint8_t *bytes, size_t n);

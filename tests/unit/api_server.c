@@ -17,7 +17,7 @@ enum { MAX_HELD = 1024 };
 
 static struct {
 	struct call *held[MAX_HELD];
-	size_t n_held;
+	size_t n_held, reserved[MAX_HELD];
 	struct conn *subscriber;
 	int n_closed;
 } stub;
@@ -43,6 +43,27 @@ void lifecycle_check(struct call *call)
 	call_reply(call, json_pack("{s:i}", "fds", (int)count_entries("/proc/self/fd")));
 }
 
+static json_t *long_text(size_t n)
+{
+	char *text = malloc(n);
+
+	memset(text, 'x', n);
+	json_t *json = json_stringn(text, n);
+	free(text);
+	return json;
+}
+
+/* Reserves as much as it may of what is asked for; the answer, when it is released, is that long. */
+void method_exec_run(struct call *call)
+{
+	size_t n = (size_t)json_integer_value(json_object_get(call_params(call), "max_output_bytes")), got = 0;
+
+	while (got < n && call_reserve(call, 1024))
+		got += 1024;
+	stub.reserved[stub.n_held] = got;
+	stub.held[stub.n_held++] = call;
+}
+
 /* Is answered by session.heartbeat. */
 void method_session_wait(struct call *call)
 {
@@ -56,7 +77,8 @@ void method_session_heartbeat(struct call *call)
 	stub.n_held = 0;
 	for (size_t i = 0; i < n; i++) {
 		orphans += call_conn(stub.held[i]) == NULL;
-		call_reply(stub.held[i], json_true());
+		call_reply(stub.held[i], stub.reserved[i] ? long_text(stub.reserved[i]) : json_true());
+		stub.reserved[i] = 0;
 	}
 	call_reply(call, json_pack("{s:i, s:i}", "released", (int)n, "orphans", (int)orphans));
 }
@@ -65,11 +87,8 @@ void method_session_heartbeat(struct call *call)
 void method_session_logs(struct call *call)
 {
 	size_t n = (size_t)json_integer_value(json_object_get(call_params(call), "max_bytes"));
-	char *text = malloc(n);
 
-	memset(text, 'x', n);
-	call_reply(call, json_stringn(text, n));
-	free(text);
+	call_reply(call, long_text(n));
 }
 
 static void on_close(struct conn *conn, void *owner)

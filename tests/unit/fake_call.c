@@ -49,9 +49,20 @@ void call_fail(struct call *call, enum error_kind kind, bool retryable, const st
 	snprintf(call->step, sizeof(call->step), "%s", details->step ? details->step : "");
 	call->err_no = details->err_no;
 	call->log_tail = details->log_tail ? strdup(details->log_tail) : NULL;
+	call->partial = json_deep_copy(details->result);
 	va_start(ap, format);
 	vsnprintf(call->message, sizeof(call->message), format, ap);
 	va_end(ap);
+}
+
+bool call_reserve(struct call *call, size_t n)
+{
+	const struct fake_host *host = container_of(call->control, struct fake_host, control);
+
+	if (host->reserve_max > 0 && call->n_reserved + n > host->reserve_max)
+		return false;
+	call->n_reserved += n;
+	return true;
 }
 
 void conn_notify(struct conn *conn, const char *method, json_t *params)
@@ -122,6 +133,7 @@ void call_free(struct call *call)
 {
 	json_decref(call->params);
 	json_decref(call->result);
+	json_decref(call->partial);
 	free(call->log_tail);
 	free(call);
 }

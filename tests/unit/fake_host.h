@@ -32,6 +32,8 @@ struct call {
 	char path[64], step[32], message[512];
 	int err_no;
 	char *log_tail;
+	json_t *partial; /* of an error: data.result */
+	size_t n_reserved;
 };
 
 enum init_fault {
@@ -55,7 +57,11 @@ struct fake_session {
 	bool ending, frozen;
 	uint64_t started_ns;
 	char *argv, *envp; /* joined with spaces */
-	unsigned n_connects, n_execs, n_stops, n_watches;
+	unsigned n_connects, n_execs, n_stops, n_watches, n_signals;
+	uint64_t last_exec;
+	char *exec_argv, *exec_envp, *exec_input; /* of the last command; its input as far as it was there */
+	struct spec_header exec_header;
+	int last_exec_signal;
 	int last_stop_method, last_stop_signal;
 };
 
@@ -82,7 +88,10 @@ struct fake_host {
 	int listener;
 	const char *http_answer;
 	int exec_exit_code; /* of a probe's command */
-	bool silent_exec; /* it does not end */
+	bool silent_exec; /* it does not end, unless it is killed */
+	const char *exec_output, *exec_errors; /* what it writes, at most a pipe full */
+	struct err exec_error; /* num < 0: it is not started */
+	size_t reserve_max; /* calls may reserve so many bytes; 0: no bound */
 	bool workload_gone; /* workloads have exited with code 4 when their init says hello */
 	bool exit_before_list; /* SUPER_EV_EXITED of those that end comes before the list that names them */
 	bool no_descriptors; /* the list brings of live sessions nothing but the output */

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -32,6 +33,9 @@ static void session_free_fake(struct fake_session *session)
 	munmap(session->ring, OUTPUT_FILE_BYTES);
 	free(session->argv);
 	free(session->envp);
+	free(session->exec_argv);
+	free(session->exec_envp);
+	free(session->exec_input);
 	free(session);
 }
 
@@ -329,14 +333,56 @@ static void serve_connect(struct fake_host *host, struct fake_session *session, 
 	close_fd(pipe_fds[1]);
 }
 
+/* What the command would be, and be given. */
+static void keep_exec(struct fake_session *session, const struct msg *msg)
+{
+	struct spec spec;
+	char input[256];
+
+	free(session->exec_argv);
+	free(session->exec_envp);
+	free(session->exec_input);
+	assert_int_equal(spec_read(msg->fds[0], &spec), 0);
+	session->exec_argv = join_strings(spec.argv);
+	session->exec_envp = join_strings(spec.envp);
+	session->exec_header = *spec.header;
+	spec_release(&spec);
+	/* Control writes it before it lets go of its end, or after: what a pipe holds is there by then. */
+	struct pollfd readable = { .fd = msg->fds[1], .events = POLLIN };
+	ssize_t n = poll(&readable, 1, 0) == 1 ? read(msg->fds[1], input, sizeof(input)) : 0;
+	session->exec_input = strndup(input, n > 0 ? (size_t)n : 0);
+}
+
+/* A killed command ends of it. */
+static void serve_signal(struct fake_session *session, const struct init_signal *request)
+{
+	struct init_ev_exited ev = { .exec = request->exec, .exit_code = -1, .signal = request->signal };
+	struct init_done done = { 0 };
+
+	session->n_signals++;
+	session->last_exec_signal = request->signal;
+	put(session->init, &done, INIT_SIGNAL | MSG_REPLY, request->header.id, sizeof(done), NULL, 0);
+	if (request->exec == session->last_exec && request->group && !session->frozen)
+		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
+}
+
 static void serve_exec(struct fake_host *host, struct fake_session *session, const struct msg *msg)
 {
 	struct init_started started = { .pid = 2 };
 	struct init_ev_exited ev = { .exec = msg->header.id, .exit_code = host->exec_exit_code };
 
 	session->n_execs++;
+	session->last_exec = msg->header.id;
+	keep_exec(session, msg);
+	started.err = host->exec_error;
+	if (started.err.num == 0 && host->exec_output)
+		assert_int_equal(
+			write(msg->fds[2], host->exec_output, strlen(host->exec_output)), strlen(host->exec_output));
+	if (started.err.num == 0 && host->exec_errors)
+		assert_int_equal(
+			write(msg->fds[3], host->exec_errors, strlen(host->exec_errors)), strlen(host->exec_errors));
 	put(session->init, &started, INIT_EXEC | MSG_REPLY, msg->header.id, sizeof(started), NULL, 0);
-	if (!host->silent_exec)
+	if (!host->silent_exec && started.err.num == 0)
 		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
 }
 
@@ -365,6 +411,9 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 		break;
 	case INIT_EXEC:
 		serve_exec(host, session, &msg);
+		break;
+	case INIT_SIGNAL:
+		serve_signal(session, (const void *)msg.bytes);
 		break;
 	case INIT_STOP:
 		serve_stop(host, session, (const void *)msg.bytes);

@@ -235,13 +235,51 @@ static void test_probe(void **state)
 	spec_release(&spec);
 }
 
+static void test_exec(void **state)
+{
+	struct fixture *f = *state;
+	struct command_request request = { .command = json_pack("[s, s]", "id", "-u") };
+	char user[65];
+	struct spec spec;
+	struct err err;
+
+	/* With the image's user and directory where the workload is the image's. */
+	write_image(f, "{\"layers\": [], \"config\": {\"env\": [\"A=1\", \"LANG=x\"], \"entrypoint\": [\"/init\"],"
+		       " \"user\": \"daemon\", \"workdir\": \"/app\"}}");
+	_close_ int fd = command_exec(&f->config, &f->template, &request, &err);
+	assert_int_equal(spec_read(fd, &spec), 0);
+	expect_strings(spec.argv, "id|-u|");
+	expect_strings(spec.envp, "A=1|LANG=C|PATH=/bin|");
+	assert_string_equal(spec.header->user, "daemon");
+	assert_string_equal(spec.header->cwd, "/app");
+	assert_int_equal(spec.header->flags, 0);
+	spec_release(&spec);
+	/* The debugging pipe is the workload's alone. */
+	f->template.command = template_argv;
+	f->template.cdp_pipe = true;
+	request.user = "0";
+	request.cwd = "/srv";
+	_close_ int other = command_exec(&f->config, &f->template, &request, &err);
+	assert_int_equal(spec_read(other, &spec), 0);
+	assert_string_equal(spec.header->user, "0");
+	assert_string_equal(spec.header->cwd, "/srv");
+	assert_int_equal(spec.header->flags, 0);
+	spec_release(&spec);
+	memset(user, 'x', sizeof(user) - 1);
+	user[64] = '\0';
+	request.user = user;
+	assert_int_equal(command_exec(&f->config, &f->template, &request, &err), -ENAMETOOLONG);
+	assert_string_equal(err.step, "user");
+	json_decref((json_t *)(uintptr_t)request.command);
+}
+
 int main(void)
 {
 	/* clang-format off */
 	const struct CMUnitTest tests[] = {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 		TEST(test_template), TEST(test_request_wins), TEST(test_image), TEST(test_bare_image), TEST(test_bad_images),
-		TEST(test_bad_variables), TEST(test_bounds), TEST(test_probe),
+		TEST(test_bad_variables), TEST(test_bounds), TEST(test_probe), TEST(test_exec),
 	};
 	/* clang-format on */
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -216,6 +216,36 @@ static void test_bound_on_bytes_of_answers(void **state _unused_)
 	stop(&f);
 }
 
+/* Answers that grow while they are waited for stop growing where they would cost the connection. */
+static void test_answers_keep_to_what_is_reserved(void **state _unused_)
+{
+	enum { MAX = 256 * 1024, N = 8 };
+	struct fixture f;
+	json_t *answer;
+
+	start(&f, &(struct options){ .max_queued = MAX });
+	struct peer peer = dial(&f);
+	for (int round = 0; round < 3; round++) {
+		size_t sum = 0;
+		for (int i = 0; i < N; i++)
+			ask(&peer, i, "exec.run",
+				"{\"session\":\"s\",\"command\":[\"x\"],\"max_output_bytes\":100000}");
+		ask(&peer, 99, "system.health", "");
+		expect_result(&peer, 99);
+		assert_int_equal(release(&f, NULL), N);
+		for (int i = 0; i < N; i++) {
+			const json_t *text = result_of(&peer, i, &answer);
+			if (i == 0)
+				assert_in_range(json_string_length(text), 100000, 100000 + 1024);
+			sum += json_string_length(text);
+			json_decref(answer);
+		}
+		assert_in_range(sum, MAX / 2, MAX - MAX / 4);
+	}
+	hang_up(&peer);
+	stop(&f);
+}
+
 /* What ends is no longer counted: much more than the bound goes through, in turn. */
 static void test_accounts_are_settled(void **state _unused_)
 {
@@ -478,6 +508,7 @@ int main(void)
 		cmocka_unit_test(test_bound_on_bytes_of_requests),
 		cmocka_unit_test(test_bound_on_bytes_of_a_batch),
 		cmocka_unit_test(test_bound_on_bytes_of_answers),
+		cmocka_unit_test(test_answers_keep_to_what_is_reserved),
 		cmocka_unit_test(test_accounts_are_settled),
 		cmocka_unit_test(test_slow_reader_is_dropped),
 		cmocka_unit_test(test_peer_that_stops_reading_is_dropped_in_time),
