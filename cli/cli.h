@@ -6,7 +6,7 @@
  *
  * A command is a row of the verb table (verbs.c): what it is called, its operands and options, the method it calls.
  * Parsing (args.c), help (help.c) and completion (complete.c) follow from the table; the functions that do the work
- * are in verbs_session.c, verbs_host.c and verbs_image.c. What those share: client.c (socket and JSON-RPC), failure.c
+ * are in verbs_session.c, verbs_exec.c, verbs_host.c and verbs_image.c. What those share: client.c (socket and JSON-RPC), failure.c
  * (what went wrong, exit codes, hints), term.c and table.c (terminals, tables), format.c (numbers and times in words).
  *
  * Links libc and jansson; nothing of carrel's other folders but wire/def.h.
@@ -129,6 +129,7 @@ enum exit_code run_wait(struct cli *cli);
 enum exit_code run_logs(struct cli *cli);
 enum exit_code run_stats(struct cli *cli);
 enum exit_code run_each(struct cli *cli); /* stop, remove, pause, resume: the verb's method, for every operand */
+enum exit_code run_exec(struct cli *cli);
 enum exit_code run_events(struct cli *cli);
 enum exit_code run_check(struct cli *cli);
 enum exit_code run_info(struct cli *cli); /* the verb's method, printed member by member */

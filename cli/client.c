@@ -128,7 +128,9 @@ static int read_value(struct client *client, int64_t deadline, json_t **ret, str
 		if (newline) {
 			json_error_t error;
 			client->start += (size_t)(newline - line) + 1;
-			*ret = json_loadb(line, (size_t)(newline - line), JSON_REJECT_DUPLICATES, &error);
+			/* What a session printed may hold a NUL. */
+			*ret = json_loadb(
+				line, (size_t)(newline - line), JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 			return *ret ? 0 : lost(why, -EPROTO, "read", "the answer is not JSON");
 		}
 		seen = used;

@@ -44,6 +44,18 @@ static const struct option logs_options[] = {
 	{ 0 },
 };
 
+static const struct option exec_options[] = {
+	{ "env",        'e', "NAME=VALUE", OPT_PAIR,    "env" },
+	{ "cwd",        'w', "DIR",        OPT_TEXT,    "cwd" },
+	{ "user",       'u', "USER",       OPT_TEXT,    "user" },
+	{ "timeout",    0, "DURATION",     OPT_SECONDS, "timeout_seconds",
+	  "then the command and its process group are killed, and the exit status is 124" },
+	{ "max-output", 0, "BYTES",        OPT_COUNT,   "max_output_bytes" },
+	{ "merge",      0, NULL,           OPT_SWITCH,  "merge" },
+	{ "no-stdin",   'n', NULL,         OPT_SWITCH,  NULL, "leave standard input alone; the command gets /dev/null" },
+	{ 0 },
+};
+
 static const struct option stop_options[] = {
 	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds" },
 	{ "owner", 0, "OWNER",    OPT_TEXT,    "owner" },
@@ -99,6 +111,10 @@ const struct verb verb_table[] = {
 	{ "wait", "SESSION", "wait until a session is ready, or has ended", "session.wait", run_wait, 1, 1, false,
 	  wait_options, "Exits with 124 when it did not happen in time." },
 	{ "logs", "SESSION", "print what a session's workload wrote", "session.logs", run_logs, 1, 1, false, logs_options, NULL },
+	{ "exec", "SESSION -- COMMAND...", "run a command in a session", "exec.run", run_exec, 1, 1, true, exec_options,
+	  "Waits for the command and prints what it printed. Standard input goes along, to its end, if it is no terminal and\n"
+	  "holds text of at most 1 MiB. The exit status is the command's, or 128 and the number of the signal that ended it;\n"
+	  "an error of carrel's own is told on standard error, as for every verb." },
 	{ "stats", "[SESSION...]", "show what sessions use", "session.stats", run_stats, 0, MAX_WORDS, false, NULL,
 	  "Without operands: all sessions that you may see and that have not ended." },
 	{ "pause", "SESSION...", "freeze sessions", "session.pause", run_each, 1, MAX_WORDS, false, NULL, NULL },

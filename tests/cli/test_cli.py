@@ -120,6 +120,61 @@ class Sessions(CliTest):
         self.assertRegex(self.run_cli("stats", "x").stdout, r"\nx +- +- +- +-\n")
 
 
+class Exec(CliTest):
+    RESULT = {"exit_code": 0, "signal": None, "stdout": "out\n", "stderr": "err\n", "logs": ["out", "err"],
+              "truncated": False, "dropped_bytes": 0, "elapsed_seconds": 0.001}
+
+    def test_request(self):
+        server = self.serve(exec__run=self.RESULT)
+        result = self.run_cli("exec", "sess-1", "--env", "A=1", "-e", "B=x=y", "--cwd", "/tmp", "--user", "web", "--timeout",
+                              "1m", "--max-output", "10", "--merge", "-n", "--", "sh", "-c", "exit")
+        self.assertEqual((result.stdout, result.stderr), ("out\n", "err\n"))
+        self.assertEqual(server.requests, [("exec.run", {
+            "session": "sess-1", "command": ["sh", "-c", "exit"], "env": {"A": "1", "B": "x=y"}, "cwd": "/tmp",
+            "user": "web", "timeout_seconds": 60, "max_output_bytes": 10, "merge": True})])
+        self.assertEqual(json.loads(self.run_cli("exec", "x", "--json", "--", "true").stdout), self.RESULT)
+        for arguments in (("exec",), ("exec", "x"), ("exec", "x", "--"), ("exec", "x", "true"), ("exec", "x", "-e", "A", "--", "y")):
+            self.run_cli(*arguments, expect=2)
+
+    def test_exit_status(self):
+        server = self.serve(exec__run={**self.RESULT, "exit_code": 3})
+        self.run_cli("exec", "x", "--", "false", expect=3)
+        server.methods["exec.run"] = {**self.RESULT, "exit_code": None, "signal": 15}
+        self.run_cli("exec", "x", "--", "false", expect=143)
+        self.run_cli("exec", "x", "--json", "--", "false", expect=143)
+
+    def test_standard_input(self):
+        server = self.serve(exec__run=self.RESULT)
+        self.run_cli("exec", "x", "--", "cat", input="für dich\n")
+        self.run_cli("exec", "x", "--", "cat", stdin=subprocess.DEVNULL)
+        self.run_cli("exec", "x", "-n", "--", "cat", input="not this")
+        self.on_terminal("exec", "x", "-n", "--", "cat")
+        self.assertEqual([params.get("stdin") for _, params in server.requests], ["für dich\n", None, None, None])
+        for wrong in (b"a\xff", b"a\0", b"x" * (2**20 + 1)):
+            result = self.run_cli("exec", "x", "--", "cat", input=wrong, text=False, expect=2)
+            self.assertIn(b"standard input", result.stderr)
+        self.assertEqual(len(server.requests), 4)
+
+    def test_output(self):
+        server = self.serve(exec__run={**self.RESULT, "stdout": "a\0b\033[2J\nno end", "stderr": "", "dropped_bytes": 7,
+                                       "truncated": True})
+        result = self.run_cli("exec", "x", "--", "y")
+        self.assertEqual(result.stdout, "a\0b\033[2J\nno end")
+        self.assertIn("7 more bytes", result.stderr)
+        server.methods["exec.run"]["dropped_bytes"] = 0
+        self.assertEqual(self.on_terminal("exec", "x", "-n", "--", "y"), "a\\x00b\\x1b[2J\nno end")
+
+    def test_failures(self):
+        server = self.serve(exec__run=Refusal("failed", "exec nonesuch: No such file or directory", step="exec",
+                                              errno="ENOENT"))
+        result = self.run_cli("exec", "x", "--", "nonesuch", expect=1)
+        self.assertIn("step     exec", result.stderr)
+        server.methods["exec.run"] = Refusal("timeout", "killed", result={**self.RESULT, "exit_code": None})
+        result = self.run_cli("exec", "x", "--timeout", "1", "--", "y", expect=124)
+        self.assertEqual(result.stdout, "out\n")
+        self.assertTrue(result.stderr.startswith("err\ncarrel exec: killed\n"), result.stderr)
+
+
 class Streams(CliTest):
     ENTRIES = [{"at": "2026-11-21T10:00:00.000Z", "stream": "stdout", "text": "one\ntw"},
                {"at": "2026-11-21T10:00:00.001Z", "stream": "stderr", "text": "o\n\033[31mred\n"}]
@@ -379,6 +434,8 @@ class Completion(CliTest):
         self.assertEqual(self.complete("carrel stop "), ["sess-1", "other"])
         self.assertEqual(self.complete("carrel stop sess-1 o"), ["other"])
         self.assertEqual(self.complete("carrel create b"), ["browser"])
+        self.assertEqual(self.complete("carrel exec s"), ["sess-1"])
+        self.assertEqual(self.complete("carrel exec sess-1 --c"), ["--cwd"])
 
     def test_what_a_server_says_is_not_run(self):
         mark = self.dir / "mark"

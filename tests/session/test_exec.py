@@ -147,6 +147,19 @@ class Exec(unittest.TestCase):
         self.assertLess(time.monotonic() - begun, scaled(10))
         self.sh("killall sleep", user="1000")
 
+    def test_client_program(self):
+        carrel = self.host.carrel
+        self.assertEqual(carrel("exec", "one", "--", "echo", "hello").stdout, "hello\n")
+        self.assertEqual(carrel("exec", "one", "-n", "-e", "A=b", "-w", "/etc", "-u", "0", "--", "sh", "-c",
+                                "echo $A $(pwd) $(id -u)").stdout, "b /etc 0\n")
+        self.assertEqual(carrel("exec", "one", "--", "sh", "-c", "exit 5", check=False).returncode, 5)
+        self.assertEqual(carrel("exec", "one", "--", "sh", "-c", "kill -9 $$", check=False).returncode, 137)
+        late = carrel("exec", "one", "--timeout", "0.3", "--", "sh", "-c", "echo so far; sleep 63", check=False)
+        self.assertEqual((late.returncode, late.stdout), (124, "so far\n"))
+        wrong = carrel("exec", "one", "--", "nonesuch", check=False)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("ENOENT", wrong.stderr)
+
     # ---- bounds
 
     def test_large_output_is_cut(self):
