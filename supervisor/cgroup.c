@@ -45,20 +45,23 @@ static bool has_word(const char *text, const char *word)
 	return false;
 }
 
-/* Hands to the children of DIR what it has itself; what it has not, the limits' "enforced" shows. */
+/*
+ * Hands to the children of DIR what it has itself; what it has not, the limits' "enforced" shows. All in one write, which
+ * succeeds or fails as a whole: a cgroup with processes of its own may hand down cpu and pids but not memory, and if it
+ * did its children could not have processes any more (cgroup-v2.rst, "Threads").
+ */
 static void hand_down(int dir)
 {
-	char have[256], given[256];
+	char have[256], given[256], orders[64];
+	int n = 0;
 
 	read_at(dir, "cgroup.controllers", have, sizeof(have));
 	read_at(dir, "cgroup.subtree_control", given, sizeof(given));
-	for (size_t i = 0; i < ARRAY_SIZE(wanted_controllers); i++) {
-		char order[16];
-		if (!has_word(have, wanted_controllers[i]) || has_word(given, wanted_controllers[i]))
-			continue;
-		snprintf(order, sizeof(order), "+%s", wanted_controllers[i]);
-		write_at(dir, "cgroup.subtree_control", order);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(wanted_controllers); i++)
+		if (has_word(have, wanted_controllers[i]) && !has_word(given, wanted_controllers[i]))
+			n += snprintf(orders + n, sizeof(orders) - (size_t)n, "+%s ", wanted_controllers[i]);
+	if (n > 0)
+		write_at(dir, "cgroup.subtree_control", orders);
 }
 
 static int open_dir(int dir, const char *name)
