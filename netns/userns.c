@@ -2,11 +2,18 @@
 #include "netns/userns.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+/* In glibc, which declares them nowhere. */
+extern int capget(cap_user_header_t header, cap_user_data_t data);
+extern int capset(cap_user_header_t header, const cap_user_data_t data);
 
 /*
  * A namespace's ids can be mapped only while a process is in it (user_namespaces(7)), so a child is born into both
@@ -56,6 +63,37 @@ static int take(long pid, uint32_t first_id, int *ret_user_fd, int *ret_net_fd, 
 	return 0;
 }
 
+/*
+ * A child in namespaces of its own that EUID owns. The kernel counts what is used up in a user namespace (inotify
+ * instances, queued signals and POSIX timers, bytes of message queues, namespaces) against its owner as well, whose
+ * share is that of one user of the host (kernel/ucount.c). If all sessions' namespaces were root's, any session could
+ * take root's share, and with it that of all others and of the host's own daemons. So each belongs to an id of its
+ * slot. That gives nobody rights over it: no process of the host has that id, and those of the session are not in the
+ * parent namespace (security/commoncap.c, cap_capable()).
+ *
+ * The caller's capabilities are kept through it, because some kernels let only the privileged make user namespaces.
+ */
+static long clone_owned(uid_t euid, struct clone_args *args, int read_end, int write_end)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+	const int dumpable = prctl(PR_GET_DUMPABLE);
+
+	if (capget(&header, caps) < 0 || setresuid((uid_t)-1, euid, (uid_t)-1) < 0)
+		return -errno;
+	long pid = capset(&header, caps) < 0 ? -1 : syscall(SYS_clone3, args, sizeof(*args));
+	if (pid == 0)
+		stay(read_end, write_end);
+	const long r = pid < 0 ? -errno : pid;
+	/* One that stayed another user could neither go on nor say so; the real id may always come back. */
+	if (setresuid((uid_t)-1, getuid(), (uid_t)-1) < 0 || capset(&header, caps) < 0)
+		abort();
+	/* A change of ids takes it away. */
+	if (dumpable == 1)
+		prctl(PR_SET_DUMPABLE, 1);
+	return r;
+}
+
 int userns_make(uint32_t first_id, int *ret_user_fd, int *ret_net_fd, struct err *err)
 {
 	int ends[2];
@@ -65,11 +103,9 @@ int userns_make(uint32_t first_id, int *ret_user_fd, int *ret_net_fd, struct err
 	/* No exit signal: the child is nobody's business but ours, in particular not the supervisor's reaper's. */
 	struct clone_args args = { .flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd };
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	long pid = clone_owned(first_id, &args, read_end, write_end);
 	if (pid < 0)
-		return err_set(err, -errno, "namespaces", "clone3");
-	if (pid == 0)
-		stay(read_end, write_end);
+		return err_set(err, (int)pid, "namespaces", "clone3");
 	int r = take(pid, first_id, ret_user_fd, ret_net_fd, err);
 	close_fdp(&write_end);
 	siginfo_t info;

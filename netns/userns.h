@@ -7,7 +7,8 @@
 enum { IDS_PER_SLOT = 65536 };
 
 /*
- * The user namespace maps 0..65535 to FIRST_ID and up, for users and groups. Both descriptors are the caller's; when
+ * The user namespace maps 0..65535 to FIRST_ID and up, for users and groups, and belongs to FIRST_ID, so that what is
+ * used up in it counts against nobody else. Both descriptors are the caller's; when
  * they are closed and nobody has joined, the namespaces are gone.
  */
 int userns_make(uint32_t first_id, int *ret_user_fd, int *ret_net_fd, struct err *err);
