@@ -122,41 +122,51 @@ static int fill_dev(int root, struct err *err)
 	return 0;
 }
 
-int rootfs_dev_make(int target_fd, int *ret_fd, struct err *err)
+/* A new tmpfs, writable until it has been filled; *RET_FS is its context, for the change. */
+static int make_dev_fs(int *ret_fs, int *ret_mount)
 {
 	_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
 		fsconfig(fs, FSCONFIG_SET_STRING, "size", "64k", 0) < 0 ||
 		fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "64", 0) < 0 ||
 		fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return err_set(err, -errno, "dev", "tmpfs");
-	_close_ int mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-	if (mnt < 0)
-		return err_set(err, -errno, "dev", "tmpfs");
-	int r = fill_dev(mnt, err);
-	if (r < 0)
-		return r;
-	/*
-	 * The file system itself, not only its mounts: a session with CAP_SYS_ADMIN in its own namespace can take the
-	 * flag off a mount that was moved there, and would write to every session's /dev.
-	 */
-	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
-		fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
-		return err_set(err, -errno, "dev", "read-only");
-	/* Before 6.15 only a mount that is attached in the caller's namespace can be cloned. */
-	if (move_mount(mnt, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return err_set(err, -errno, "dev", "attach");
-	*ret_fd = steal_fd(&mnt);
+		return -errno;
+	int fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fs = steal_fd(&fs);
+	*ret_mount = fd;
 	return 0;
 }
 
-int rootfs_dev_clone(int dev_fd, int user_fd, int *ret_fd, struct err *err)
+int rootfs_dev_make(int user_fd, int *ret_fd, struct err *err)
 {
-	/* The file system is read-only anyway; writing to a device node is no write to it. */
-	const uint64_t attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+	struct mount_attr attr = {
+		/* The file system is read-only anyway; writing to a device node is no write to it. */
+		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_IDMAP,
+		.propagation = MS_PRIVATE,
+		.userns_fd = (unsigned int)user_fd,
+	};
+	_close_ int fs = -1, dev = -1;
 
-	int r = clone_mount(dev_fd, attrs, user_fd, ret_fd);
-	if (r == -EINVAL)
-		r = clone_mount(dev_fd, attrs, -1, ret_fd);
-	return r < 0 ? err_set(err, r, "dev", "clone") : 0;
+	int r = make_dev_fs(&fs, &dev);
+	if (r < 0)
+		return err_set(err, r, "dev", "tmpfs");
+	r = fill_dev(dev, err);
+	if (r < 0)
+		return r;
+	/* The file system itself, too: root in a session with CAP_SYS_ADMIN can take the flag off a mount. */
+	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+		fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return err_set(err, -errno, "dev", "read-only");
+	r = mount_setattr(dev, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+	if (r == -EINVAL) {
+		attr.attr_set &= ~(uint64_t)MOUNT_ATTR_IDMAP;
+		attr.userns_fd = 0;
+		r = mount_setattr(dev, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		return err_set(err, r, "dev", "ids");
+	*ret_fd = steal_fd(&dev);
+	return 0;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Root file systems, as far as root has to make them: detached, idmapped, read-only mounts of image layers
- * and of host directories that a template names, and the /dev tree that all sessions share. Runs in the
- * supervisor, as root. Putting them together (overlay, proc, tmpfs, pivot_root) is done by carrel-init inside
- * the session.
+ * and of host directories that a template names, and the /dev tree. Runs in the supervisor, as root. Putting
+ * them together (overlay, proc, tmpfs, pivot_root) is done by carrel-init inside the session.
  *
  * The image store is STATE_DIR/rootfs, 0700: IMAGE/0 is the topmost layer, IMAGE/1 the one below, ... Files
  * there have the ids that they have in a session (0 to 65535, setuid bits and all), so nobody but root may
@@ -30,11 +29,8 @@ int rootfs_layers(
 int rootfs_bind(const char *source, int user_fd, bool writable, bool suid, int *ret_fd, struct err *err);
 
 /*
- * Makes the /dev tree once: a tmpfs with device nodes of its own, mounted on the directory TARGET_FD in the
- * caller's own mount namespace (it goes away with that). *RET_FD is its root.
+ * A session's /dev: a read-only tmpfs with device nodes of its own, detached, owned by the session's root where
+ * the kernel can map a tmpfs (6.3 and later). No two sessions share one: with inotify and flock they would see
+ * each other in it. pts, shm and mqueue are empty directories.
  */
-int rootfs_dev_make(int target_fd, int *ret_fd, struct err *err);
-
-/* One session's mount of the tree: owned by the session's root where the kernel can map a tmpfs (6.3 and
- * later). */
-int rootfs_dev_clone(int dev_fd, int user_fd, int *ret_fd, struct err *err);
+int rootfs_dev_make(int user_fd, int *ret_fd, struct err *err);

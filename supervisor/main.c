@@ -243,14 +243,6 @@ static int make_mount_namespace(struct err *err)
 	return 0;
 }
 
-static int make_dev(struct supervisor *super, struct err *err)
-{
-	_close_ int target = -1;
-	int r = open_own_dir(super->run_fd, "dev", 0700, &target, err);
-
-	return r < 0 ? r : rootfs_dev_make(target, &super->dev_fd, err);
-}
-
 static int compile_filters(struct supervisor *super, struct err *err)
 {
 	for (size_t i = 0; i < super->config.n_templates; i++) {
@@ -360,8 +352,6 @@ static int open_host(struct supervisor *super, const struct options *options, st
 	if (r == 0)
 		r = refuse_unfit_host(super, err);
 	if (r == 0)
-		r = make_dev(super, err);
-	if (r == 0)
 		r = cgroup_open(super, err);
 	if (r == 0)
 		r = compile_filters(super, err);
@@ -430,20 +420,15 @@ static int open_loop(struct supervisor *super, struct err *err)
 static void leave_nothing(struct supervisor *super)
 {
 	static const char *const files[] = { "api.sock", "ledger", "lock" };
-	static const char *const dirs[] = { "sessions", "dev" };
 	struct err err;
 	char text[512];
 
 	cgroup_remove_root(super);
 	if (netns_unload_policy(super->netns, &err) < 0)
 		log_line(LOG_WARNING, "%s", err_text(&err, text, sizeof(text)));
-	close_fdp(&super->dev_fd);
-	if ((size_t)snprintf(text, sizeof(text), "%s/dev", super->config.run_dir) < sizeof(text))
-		umount2(text, MNT_DETACH);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		unlinkat(super->run_fd, files[i], 0);
-	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
-		unlinkat(super->run_fd, dirs[i], AT_REMOVEDIR);
+	unlinkat(super->run_fd, "sessions", AT_REMOVEDIR);
 	if (network_lock_name(text, sizeof(text)) == 0)
 		unlink(text);
 }

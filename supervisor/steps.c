@@ -190,7 +190,7 @@ static int run_rootfs(struct session *session, struct err *err)
 			return r;
 		m->n_mounts++;
 	}
-	return rootfs_dev_clone(super->dev_fd, session->net.user_fd, &m->dev_fd, err);
+	return rootfs_dev_make(session->net.user_fd, &m->dev_fd, err);
 }
 
 static int undo_rootfs(struct session *session)

@@ -115,7 +115,6 @@ struct supervisor {
 	int cgroup_fd; /* <cgroup>/sessions in the cgroup v2 tree */
 	uint32_t controllers; /* bit N: enum limit N is enforced here */
 	int init_fd; /* sealed memfd of carrel-init */
-	int dev_fd; /* the /dev tree */
 	int null_fd;
 	int api_fd; /* listening */
 	struct seccomp_filter filters[SECCOMP_PROFILES];

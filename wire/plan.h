@@ -23,7 +23,7 @@ enum plan_fd {
 	PLAN_FD_OUTPUT, /* the output file, read-write, OUTPUT_FILE_BYTES long; mapped, then closed */
 	PLAN_FD_SPEC, /* sealed memfd: the workload */
 	PLAN_FD_SECCOMP, /* sealed memfd: struct sock_filter[], the session's filter; /dev/null where there is none */
-	PLAN_FD_DEV, /* detached mount: the /dev tree, read-only, shared by sessions */
+	PLAN_FD_DEV, /* detached mount: the /dev tree, read-only */
 	PLAN_FD_MOUNT, /* the first of plan.n_layers detached, idmapped, read-only mounts: the root's layers, topmost
 				   first; then one detached mount for each PLAN_BIND in plan.mounts, in order */
 };

@@ -48,7 +48,7 @@ struct harness {
 	const char *seccomp; /* a profile; "uname": a filter under which uname(2) alone is EPERM; or NULL */
 	bool extra_fd; /* leave one descriptor too many open */
 	unsigned int bench;
-	int init_fd, user_fd, net_fd, dev_fd, store_fd, listen_fd, spec_fd, seccomp_fd, cgroup_fd;
+	int init_fd, user_fd, net_fd, store_fd, listen_fd, spec_fd, seccomp_fd, cgroup_fd;
 };
 
 static _Noreturn void die(const char *what)
@@ -167,7 +167,6 @@ static void make_filter(struct harness *h)
 
 static void prepare(struct harness *h, const char *init, char **command)
 {
-	struct err err = { 0 };
 	char path[256];
 
 	check(unshare(CLONE_NEWNS), "unshare");
@@ -176,11 +175,6 @@ static void prepare(struct harness *h, const char *init, char **command)
 	seal_init(h, init);
 	listen_in(h);
 	make_filter(h);
-	snprintf(path, sizeof(path), "%s/dev", h->directory);
-	mkdir(path, 0700);
-	_close_ int dev = check(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), path);
-	if (rootfs_dev_make(dev, &h->dev_fd, &err) < 0)
-		die(err_text(&err, path, sizeof(path)));
 	snprintf(path, sizeof(path), "%s/store", h->directory);
 	h->store_fd = check(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), path);
 	h->spec_fd = spec_write(&h->spec, command, h->env);
@@ -209,7 +203,7 @@ static size_t make_fds(struct harness *h, int channel, int *fds)
 	fds[n++] = output;
 	fds[n++] = fcntl(h->spec_fd, F_DUPFD_CLOEXEC, 3);
 	fds[n++] = fcntl(h->seccomp_fd, F_DUPFD_CLOEXEC, 3);
-	if (rootfs_dev_clone(h->dev_fd, h->user_fd, &fds[n++], &err) < 0 ||
+	if (rootfs_dev_make(h->user_fd, &fds[n++], &err) < 0 ||
 		rootfs_layers(h->store_fd, "image", h->user_fd, fds + n, PLAN_MAX_LAYERS, &n_layers, &err) < 0)
 		die(err_text(&err, path, sizeof(path)));
 	h->plan.n_layers = (uint32_t)n_layers;
