@@ -25,6 +25,7 @@ static const struct {
 	{ COVER_DIR,  "acpi",          "the host's firmware" },
 	{ COVER_DIR,  "asound",        "the host's sound cards" },
 	{ COVER_DIR,  "driver",        "the host's hardware" },
+	{ COVER_DIR,  "pressure",      "how the host fares; accepts orders to watch it from everybody" },
 	{ COVER_DIR,  "scsi",          "the host's disks; accepts commands" },
 	{ COVER_FILE, "kcore",         "the kernel's memory" },
 	{ COVER_FILE, "keys",          "key rings, which know no containers" },

@@ -23,6 +23,11 @@
 #define AF_MCTP 45
 #endif
 
+/* What replaces a table of rules, in linux/netfilter*; at other levels these numbers are of no use to 64-bit programs. */
+#define XTABLES_SET 64
+#define ARPTABLES_SET 96
+#define EBTABLES_SET 128
+
 /* All namespaces that clone(2) can make: CLONE_NEWTIME lies in the byte of the exit signal and is for unshare alone. */
 #define NAMESPACES \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
@@ -401,6 +406,10 @@ const struct seccomp_rule seccomp_rules[] = {
 	ALLOW(ALL, getpeername, "addresses"),
 	ALLOW(ALL, getsockopt, "options"),
 	ALLOW(ALL, setsockopt, "options; the kernel checks those that administer the network namespace"),
+	IF(BROWSER, EXCEPT_IF, setsockopt, 2, XTABLES_SET, "iptables' rules: in a network namespace of one's own everybody "
+		"may (CVE-2021-22555)"),
+	IF(BROWSER, EXCEPT_IF, setsockopt, 2, ARPTABLES_SET, "the same of arptables (CVE-2016-4997)"),
+	IF(BROWSER, EXCEPT_IF, setsockopt, 2, EBTABLES_SET, "the same of ebtables (CVE-2018-1068)"),
 
 	/* ---- namespaces, roots, mounts ---- */
 	ALLOW(BROWSER | DIND, unshare, "user namespaces for Chromium's zygote; whatever runc asks for"),

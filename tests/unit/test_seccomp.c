@@ -9,6 +9,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -270,6 +271,9 @@ static void test_walls(void **state _unused_)
 	assert_int_equal(
 		ask(browser, SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | SIGCHLD, 0, 0), allowed);
 	assert_int_equal(ask(browser, SYS_clone, CLONE_NEWUSER | CLONE_NEWNS, 0, 0), refused);
+	assert_int_equal(ask(browser, SYS_setsockopt, 3, IPPROTO_IP, 64 /* IPT_SO_SET_REPLACE */), refused);
+	assert_int_equal(ask(browser, SYS_setsockopt, 3, SOL_SOCKET, SO_RCVBUF), allowed);
+	assert_int_equal(ask(dind, SYS_setsockopt, 3, IPPROTO_IP, 64), allowed);
 	assert_int_equal(ask(dind, SYS_clone, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP, 0, 0), allowed);
 	assert_int_equal(ask(minimal, SYS_unshare, CLONE_NEWUSER, 0, 0), refused);
 	assert_int_equal(ask(browser, SYS_unshare, CLONE_NEWUSER, 0, 0), allowed);
