@@ -135,6 +135,7 @@ class Host:
         self.run_dir = self.dir / "run"
         self.log_path = self.dir / "log"
         self.libexec_dir = ROOT / "usr/libexec/carrel"
+        self.launcher = []  # a command that becomes carreld, with its arguments appended
         self.process = None
         self.clients = []
         (self.config_dir / "templates.d").mkdir(parents=True)
@@ -191,7 +192,8 @@ class Host:
         log = open(self.log_path, "ab")
         environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
         self.process = subprocess.Popen(
-            [str(ROOT / "usr/sbin/carreld"), "--config", str(self.config_dir), "--libexec-dir", str(self.libexec_dir)],
+            [*self.launcher, str(ROOT / "usr/sbin/carreld"), "--config", str(self.config_dir), "--libexec-dir",
+             str(self.libexec_dir)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
         )
         log.close()
