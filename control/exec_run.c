@@ -17,10 +17,10 @@ enum {
 	DEFAULT_OUTPUT_BYTES = 1 << 20,
 	CHUNK = 64 * 1024, /* one read: what a pipe holds unless it was made larger */
 	MAX_CHUNKS = 16, /* 1 MiB: what an unprivileged user can make it hold (fs.pipe-max-size) */
-	REST = 10, /* times what dropping a chunk took, before the next: a flood must not take all the time */
 };
 
-#define LEAST_REST_NS NS_PER_MS
+/* After a chunk that was dropped: 32 MB/s for all commands of a session, so that floods do not take all the time. */
+#define REST_NS (2 * NS_PER_MS)
 #define KILL_PATIENCE_NS (2 * NS_PER_SEC) /* between the kill at a timeout and an answer without the command's end */
 
 struct run;
@@ -156,12 +156,11 @@ static void on_output_ready(struct loop_io *io, uint32_t revents _unused_)
 {
 	struct output *output = container_of(io, struct output, io);
 	struct loop *loop = loop_of(output->run);
-	uint64_t begun = boottime_ns(), rest;
+	size_t n = output->run->session->n_execs; /* that may all be floods */
 
 	if (!read_output(output) || !output->run->capture.full)
 		return;
-	rest = REST * (boottime_ns() - begun);
-	if (loop_arm(loop, &output->rest, boottime_ns() + (rest > LEAST_REST_NS ? rest : LEAST_REST_NS)) == 0)
+	if (loop_arm(loop, &output->rest, boottime_ns() + n * REST_NS) == 0)
 		loop_remove(loop, io);
 }
 
