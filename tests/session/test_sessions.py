@@ -38,6 +38,10 @@ class Sessions(unittest.TestCase):
         self.assertEqual(caught.exception.kind, kind, caught.exception)
         return caught.exception
 
+    def wait_for_output(self, session, text):
+        wait_until(lambda: any(text in e["text"] for e in self.client.call("session.logs", session=session)["entries"]),
+                   what=f"{text!r} from {session}")
+
     # ---- the usual course
 
     def test_life_of_a_session(self):
@@ -123,14 +127,16 @@ class Sessions(unittest.TestCase):
 
     def test_stop_asks_before_it_kills(self):
         self.client.call("session.create", template="minimal", id="polite",
-                         command=["/bin/busybox", "sh", "-c", "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done"])
+                         command=["/bin/busybox", "sh", "-c", "trap 'echo bye; exit 0' TERM; echo armed; while :; do sleep 0.05; done"])
+        self.wait_for_output("polite", "armed")
         ended = self.client.call("session.stop", session="polite", grace_seconds=5)
         self.assertEqual(ended["end"]["reason"], "stopped")
         self.assertIn("bye", "".join(e["text"] for e in self.client.call("session.logs", session="polite")["entries"]))
 
     def test_stop_kills_after_the_grace(self):
         self.client.call("session.create", template="minimal", id="stubborn",
-                         command=["/bin/busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+                         command=["/bin/busybox", "sh", "-c", "trap '' TERM; echo armed; while :; do sleep 1; done"])
+        self.wait_for_output("stubborn", "armed")
         begun = time.monotonic()
         ended = self.client.call("session.stop", session="stubborn", grace_seconds=1)
         self.assertEqual(ended["end"]["reason"], "stopped")
