@@ -6,7 +6,7 @@ import signal
 import time
 import unittest
 
-from carrel_host import Client, Host, own_network, snapshot, wait_until
+from carrel_host import Client, Host, own_network, scaled, snapshot, wait_until
 
 SESSIONS = 50
 TALKER = ["/bin/busybox", "sh", "-c", "echo hello; exec busybox sleep 1000"]
@@ -51,7 +51,7 @@ class Survival(unittest.TestCase):
         before, inits = self.all_sessions(), set(self.host.init_pids())
         self.assertEqual(len(inits), SESSIONS)
         os.kill(self.host.control_pid(), signal.SIGKILL)
-        self.assertLess(self.reconnect(), 1.0)
+        self.assertLess(self.reconnect(), scaled(1.0))
         after = self.all_sessions()
         self.assertEqual(set(after), set(before))
         for name, session in after.items():

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every limit holds against a workload that runs into it, and a neighbour does not notice."""
+
+import pathlib
+import time
+import unittest
+
+from carrel_host import own_network, scaled, snapshot, wait_until
+from limited import LIMITS, MIB, LimitedHost
+
+
+def setUpModule():
+    own_network()
+    LimitedHost.open(**{"big-root": {"limits": {**LIMITS, "root_bytes": 128 * MIB}}})
+
+
+def flat(path):
+    """A file of "name number" lines."""
+    return {name: int(number) for name, number in (line.split() for line in path.read_text().splitlines())}
+
+
+class Files(LimitedHost):
+    """What is said of the limits, beside what the kernel was told."""
+
+    def test_all_are_enforced_and_in_the_files(self):
+        limits = {"memory_bytes": 48 * MIB, "memory_high_bytes": 40 * MIB, "memory_low_bytes": 8 * MIB, "swap_bytes": MIB,
+                  "cpus": 0.25, "cpu_weight": 50, "pids": 17}
+        session = self.hostile("memory", "1", limits=limits)
+        self.assertEqual({name: limit["value"] for name, limit in session["limits"].items()}, {**LIMITS, **limits})
+        for name, limit in session["limits"].items():
+            self.assertIs(limit["enforced"], True, name)
+        files = {"memory.max": 48 * MIB, "memory.high": 40 * MIB, "memory.low": 8 * MIB, "memory.swap.max": MIB,
+                 "cpu.max": "25000 100000", "cpu.weight": 50, "pids.max": 17, "memory.oom.group": 1}
+        for name, value in files.items():
+            # A kernel without swap has no limit of it.
+            if (self.cgroup("hostile") / name).exists():
+                self.assertEqual((self.cgroup("hostile") / name).read_text().strip(), str(value), name)
+
+    def test_stats_show_usage(self):
+        self.hostile("memory", "20")
+        self.wait_for_output("hostile", "held 20 MiB")
+        stats = self.stats("hostile")
+        self.assertGreater(stats["memory"]["current_bytes"], 20 * MIB)
+        self.assertLess(stats["memory"]["current_bytes"], 30 * MIB)
+        self.assertEqual(stats["memory"]["events"]["oom_kill"], 0)
+        self.assertEqual(stats["pids"]["current"], 2)  # carrel-init and the workload
+        self.assertGreater(stats["cpu"]["usage_seconds"], 0)
+        self.assertEqual(set(stats["pressure"]), {"cpu", "memory", "io"})
+        self.assertIsInstance(stats["io"], list)
+
+
+class Memory(LimitedHost):
+    def expect_oom(self, name):
+        end = self.wait_for_end(name)
+        self.assertEqual(end["reason"], "oom", end)
+        self.assert_neighbour_unharmed()
+
+    def test_allocation(self):
+        self.hostile("memory", limits={"memory_bytes": 32 * MIB})
+        self.expect_oom("hostile")
+        self.assertNotIn("held", self.output("hostile"))
+
+    def test_files_of_the_root_are_memory(self):
+        self.hostile("fill", "/full", template="big-root", limits={"memory_bytes": 32 * MIB})
+        self.expect_oom("hostile")
+
+    def test_every_process_is_killed(self):
+        """One of a session's processes that takes too much takes the others with it."""
+        script = "busybox sleep 1000 & hostile memory; echo the shell survived"
+        self.create("group", ["busybox", "sh", "-c", script], limits={"memory_bytes": 32 * MIB})
+        self.expect_oom("group")
+        self.assertNotIn("survived", self.output("group"))
+
+    def test_below_the_limit_all_is_well(self):
+        self.hostile("memory", "24", limits={"memory_bytes": 32 * MIB})
+        self.wait_for_output("hostile", "held 24 MiB: asked for no more")
+        self.assertEqual(self.client.call("session.get", session="hostile")["state"], "ready")
+
+    def test_an_event_tells(self):
+        watcher = self.host.client()
+        watcher.call("events.subscribe", session="hostile")
+        self.hostile("memory", limits={"memory_bytes": 32 * MIB})
+        kinds = []
+        while "session.ended" not in kinds:
+            kinds.append(watcher.receive()["params"]["kind"])
+        self.assertIn("session.oom", kinds)
+
+
+class Processes(LimitedHost):
+    def test_forks(self):
+        self.hostile("processes", limits={"pids": 40})
+        said = self.wait_for_output("hostile", r"forked (\d+): (.*)")
+        # Without carrel-init and the workload itself.
+        self.assertEqual((int(said[1]), said[2]), (38, "Resource temporarily unavailable"))
+        self.assertEqual(self.stats("hostile")["pids"]["current"], 40)
+        self.assert_neighbour_unharmed()
+
+    def test_fork_bomb(self):
+        self.hostile("bomb", limits={"pids": 40, "cpus": 0.5})
+        events = self.cgroup("hostile") / "pids.events"
+        wait_until(lambda: flat(events)["max"] > 0, what="the bomb reaches its limit")
+        self.assertLessEqual(self.stats("hostile")["pids"]["current"], 40)
+        self.assert_neighbour_unharmed()
+        begun = time.monotonic()
+        self.client.call("session.stop", session="hostile", grace_seconds=0)
+        self.assertLess(time.monotonic() - begun, scaled(2))
+        wait_until(lambda: not any("/hostile" in c for c in snapshot(self.host)["cgroups"]), what="nothing is left")
+
+
+class Processor(LimitedHost):
+    def measure(self, name, seconds=4.0):
+        """The share of one processor that a session used while time passed."""
+        usage = lambda: flat(self.cgroup(name) / "cpu.stat")  # noqa: E731
+        before, begun = usage(), time.monotonic()
+        time.sleep(seconds)  # what is measured is what happens meanwhile
+        after, passed = usage(), time.monotonic() - begun
+        return (after["usage_usec"] - before["usage_usec"]) / 1e6 / passed, after
+
+    def test_throttled(self):
+        self.hostile("spin", "2", limits={"cpus": 0.2})
+        share, stat = self.measure("hostile")
+        self.assertGreater(stat["nr_throttled"], 5)
+        self.assertLess(share, 0.2 * 1.3)  # of a period at either end more than of the others may have been counted
+        self.assertGreater(share, 0.02)
+        self.assertGreater(self.stats("hostile")["cpu"]["throttled_seconds"], 0)
+        self.assert_neighbour_unharmed()
+
+    def test_unlimited_beside_limited(self):
+        """What keeps a session at its limit is the limit, not the machine."""
+        self.hostile("spin", "1", name="free", limits={"cpus": 2.0})
+        self.hostile("spin", "1", name="bound", limits={"cpus": 0.1})
+        free, _ = self.measure("free")
+        bound, _ = self.measure("bound")
+        self.assertGreater(free, 3 * bound)
+
+    def test_pause_stops_it(self):
+        self.hostile("spin", "1")
+        self.client.call("session.pause", session="hostile")
+        share, _ = self.measure("hostile", 1.0)
+        self.assertEqual(share, 0)
+
+
+class Space(LimitedHost):
+    """File systems in memory fill up by themselves: the session lives on, and reads why."""
+
+    def test_root_bytes(self):
+        self.hostile("fill", "/full", limits={"root_bytes": 16 * MIB})
+        said = self.wait_for_output("hostile", r"wrote (\d+): (.*)")
+        self.assertEqual(said[2], "No space left on device")
+        self.assertLessEqual(int(said[1]), 16 * MIB)
+        self.assertGreater(int(said[1]), 15 * MIB)
+        self.others_have_room()
+
+    def test_root_inodes(self):
+        self.hostile("files", "/", limits={"root_inodes": 300})
+        said = self.wait_for_output("hostile", r"made (\d+): (.*)")
+        self.assertEqual(said[2], "No space left on device")
+        self.assertLessEqual(int(said[1]), 300)
+        self.assertGreater(int(said[1]), 250)
+        self.others_have_room()
+
+    def test_shm_bytes(self):
+        self.hostile("fill", "/dev/shm/full", limits={"shm_bytes": MIB})
+        said = self.wait_for_output("hostile", r"wrote (\d+): (.*)")
+        self.assertEqual((int(said[1]), said[2]), (MIB, "No space left on device"))
+        self.others_have_room()
+
+    def others_have_room(self):
+        self.assertEqual(self.client.call("session.get", session="hostile")["state"], "ready")
+        self.hostile("fill", "/small", name="other", limits={"root_bytes": 2 * MIB})
+        self.assertGreater(int(self.wait_for_output("other", r"wrote (\d+)")[1]), MIB)
+        pathlib.Path(self.host.dir / "probe").write_bytes(b"x" * MIB)
+        self.assert_neighbour_unharmed()
+
+
+class Descriptors(LimitedHost):
+    def test_open_files(self):
+        self.hostile("descriptors", limits={"open_files": 100})
+        said = self.wait_for_output("hostile", r"opened (\d+): (.*)")
+        self.assertEqual(int(said[1]), 97)  # and three that it was born with
+        self.assertRegex(said[2], "No file descriptors available|Too many open files")
+        self.assert_neighbour_unharmed()
+
+
+if __name__ == "__main__":
+    unittest.main()

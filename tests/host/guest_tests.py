@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into the guest to test carrel there: the installed programs, the tests, their static programs."""
+
+import pathlib
+import shlex
+import sys
+
+import parts
+import vm
+
+TESTS = parts.TOP / "tests"
+FOLDERS = ("session", "lib", "host/guest")
+PROGRAMS = (TESTS / "session/prober.c", TESTS / "host/guest/hostile.c")  # there is no compiler in the guest
+
+sys.path.insert(0, str(TESTS / "session"))
+from carrel_host import compile_static  # noqa: E402
+
+
+def payload(shell_command, root):
+    """ROOT is a tree that `meson install --destdir` made."""
+    made = vm.Payload(shell_command)
+    made.put(root, "/")
+    for folder in FOLDERS:
+        made.put(TESTS / folder, f"/carrel/tests/{folder}")
+    directory = parts.CACHE / "programs"
+    directory.mkdir(parents=True, exist_ok=True)
+    for source in PROGRAMS:
+        program = compile_static(source, directory)
+        made.put(program, f"/carrel/programs/{pathlib.Path(program).name}")
+    return made
+
+
+def command(words=()):
+    """Runs the tests whose names contain one of the words; all of them where there is no word."""
+    return shlex.join(["python3", "/carrel/tests/host/guest/runner.py", *words])

@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The host tier of the tests: carrel under systemd, with every cgroup controller, on the oldest and the newest Linux.
+
+tests/run.py calls run(); by itself it prints what it is told.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import guest_tests  # noqa: E402
+import parts  # noqa: E402
+import vm  # noqa: E402
+
+KERNELS = ("6.1", "newest")
+SECONDS_EACH = 600
+
+
+def results(lines):
+    """Out of what the guest says: (name, ok, seconds, output) for each test."""
+    found = None
+    for line in lines:
+        match = re.match(r"(ok  |FAIL) +([\d.]+) s  (.*)$", line)
+        if match:
+            if found:
+                yield found
+            found = (match[3], match[1] == "ok  ", float(match[2]), "")
+        elif found:
+            found = (*found[:3], found[3] + line.removeprefix("     | "))
+    if found:
+        yield found
+
+
+def run_on(kernel, root, report):
+    begun, machine = time.monotonic(), vm.Machine(kernel)
+    payload = guest_tests.payload(guest_tests.command(), root)
+    reader, writer = os.pipe()
+    status = []
+    with open(reader, errors="replace") as lines:
+        def boot():
+            with open(writer, "wb") as stream:
+                status.append(machine.run(payload, SECONDS_EACH, parts.CACHE / f"results-{kernel}", stdout=stream))
+
+        thread = threading.Thread(target=boot)
+        thread.start()
+        all_ok, count = True, 0
+        for name, ok, seconds, output in results(lines):
+            report(f"host {kernel}: {name}", ok, seconds, output)
+            all_ok, count = all_ok and ok, count + 1
+        thread.join()
+    if count == 0 or (status != [0] and all_ok):
+        report(f"host {kernel}", False, time.monotonic() - begun, f"exit code {status}; see {parts.CACHE}/results-{kernel}")
+
+
+def run(root, report):
+    """ROOT: a tree that `meson install --destdir` made. REPORT(name, ok, seconds, output) is called for each test."""
+    subprocess.run([str(parts.TOP / "tools/deps"), "vm"], check=True)
+    for kernel in KERNELS:
+        run_on(kernel, root, report)
+
+
+def main():
+    failed = []
+
+    def report(name, ok, seconds, output):
+        print(f"{'ok  ' if ok else 'FAIL'} {seconds:7.1f} s  {name}", flush=True)
+        if not ok:
+            failed.append(name)
+            print(output)
+
+    run(sys.argv[1] if len(sys.argv) > 1 else parts.TOP / "build/root", report)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
