@@ -20,6 +20,11 @@ LIMITS = {
 }
 
 
+def flat(path):
+    """A file of "name number" lines."""
+    return {name: int(number) for name, number in (line.split() for line in path.read_text().splitlines())}
+
+
 class LimitedHost(unittest.TestCase):
     """A host that refuses to start where a controller is missing, as is the default; one for all tests of a module."""
 
@@ -70,6 +75,17 @@ class LimitedHost(unittest.TestCase):
     def cgroup(self, name):
         """The session's directory in the host's cgroup tree: the one with the limits."""
         return cgroup_root() / self.host.name / "sessions" / name
+
+    def ooms(self):
+        """How often sessions of this host ran into their own limits of memory; the host's own shortage is not counted."""
+        return flat(cgroup_root() / self.host.name / "sessions/memory.events")["oom"]
+
+    def expect_oom(self, name, before):
+        """The session ends for want of memory; BEFORE: what ooms() was."""
+        end = self.wait_for_end(name)
+        self.assertEqual(end["reason"], "oom", end)
+        self.assertGreater(self.ooms(), before)
+        self.assert_neighbour_unharmed()
 
     # ---- the neighbour
 

@@ -6,17 +6,12 @@ import time
 import unittest
 
 from carrel_host import own_network, scaled, snapshot, wait_until
-from limited import LIMITS, MIB, LimitedHost
+from limited import LIMITS, MIB, LimitedHost, flat
 
 
 def setUpModule():
     own_network()
     LimitedHost.open(**{"big-root": {"limits": {**LIMITS, "root_bytes": 128 * MIB}}})
-
-
-def flat(path):
-    """A file of "name number" lines."""
-    return {name: int(number) for name, number in (line.split() for line in path.read_text().splitlines())}
 
 
 class Files(LimitedHost):
@@ -50,25 +45,23 @@ class Files(LimitedHost):
 
 
 class Memory(LimitedHost):
-    def expect_oom(self, name):
-        end = self.wait_for_end(name)
-        self.assertEqual(end["reason"], "oom", end)
-        self.assert_neighbour_unharmed()
-
     def test_allocation(self):
+        before = self.ooms()
         self.hostile("memory", limits={"memory_bytes": 32 * MIB})
-        self.expect_oom("hostile")
+        self.expect_oom("hostile", before)
         self.assertNotIn("held", self.output("hostile"))
 
     def test_files_of_the_root_are_memory(self):
+        before = self.ooms()
         self.hostile("fill", "/full", template="big-root", limits={"memory_bytes": 32 * MIB})
-        self.expect_oom("hostile")
+        self.expect_oom("hostile", before)
 
     def test_every_process_is_killed(self):
         """One of a session's processes that takes too much takes the others with it."""
+        before = self.ooms()
         script = "busybox sleep 1000 & hostile memory; echo the shell survived"
         self.create("group", ["busybox", "sh", "-c", script], limits={"memory_bytes": 32 * MIB})
-        self.expect_oom("group")
+        self.expect_oom("group", before)
         self.assertNotIn("survived", self.output("group"))
 
     def test_below_the_limit_all_is_well(self):
