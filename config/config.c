@@ -107,6 +107,11 @@ const struct template *config_template(const struct config *config, const char *
 	return NULL;
 }
 
+uint32_t config_slots(const struct config *config)
+{
+	return config->max_sessions + config->spare_networks * (uint32_t)config->n_templates;
+}
+
 const char *role_name(enum role role)
 {
 	static const char *const names[] = {

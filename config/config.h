@@ -155,6 +155,12 @@ void config_free(struct config *config);
 /* NULL when there is no such template. */
 const struct template *config_template(const struct config *config, const char *name);
 
+/*
+ * How many slot numbers are needed. Networks made ahead must not take numbers away from sessions; in the worst case each
+ * template has loopback ports of its own, and so spares of its own.
+ */
+uint32_t config_slots(const struct config *config);
+
 /* Names in the file: "admin", ... and back; NULL / ROLE_NONE for none. */
 const char *role_name(enum role role);
 

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <syslog.h>
 
+#include "config/ids.h"
 #include "supervisor/supervisor.h"
 
 /* Control's descriptors: 0 and 1 /dev/null, 2 ours, and these. */

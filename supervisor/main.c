@@ -34,9 +34,9 @@
 #include <sys/un.h>
 #include <syslog.h>
 
+#include "check/check.h"
 #include "rootfs/rootfs.h"
 #include "sandbox/seccomp.h"
-#include "supervisor/check.h"
 #include "supervisor/supervisor.h"
 
 struct options {
@@ -442,7 +442,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 		r = open_host(super, options, err);
 	if (r < 0)
 		return r;
-	r = ledger_open(super->run_fd, slots_needed(&super->config), super->boot_id, &super->ledger);
+	r = ledger_open(super->run_fd, config_slots(&super->config), super->boot_id, &super->ledger);
 	if (r == 0)
 		r = slots_open(super);
 	if (r == 0)

@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <syslog.h>
 
+#include "config/ids.h"
 #include "supervisor/supervisor.h"
 
 static void allow_user(const char *name, struct netns_config *nc)
@@ -86,7 +87,7 @@ int network_open(struct supervisor *super, struct err *err)
 
 	*nc = (struct netns_config){
 		.id_base = config->id_base,
-		.max_slots = slots_needed(config),
+		.max_slots = config_slots(config),
 		.has_ipv6 = config->has_ipv6,
 		.allowed_uid = super->keeper.uid,
 	};

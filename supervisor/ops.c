@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <syslog.h>
 
-#include "supervisor/check.h"
+#include "check/check.h"
 #include "supervisor/supervisor.h"
 
 #define CHECK_AGE_NS (5 * NS_PER_SEC)

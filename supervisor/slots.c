@@ -105,12 +105,6 @@ static void on_refill(struct loop_timer *timer)
 	}
 }
 
-uint32_t slots_needed(const struct config *config)
-{
-	/* Spares must not take numbers away from sessions; in the worst case each template has ports of its own. */
-	return config->max_sessions + config->spare_networks * (uint32_t)config->n_templates;
-}
-
 int slots_open(struct supervisor *super)
 {
 	struct slots *slots = calloc(1, sizeof(*slots));
@@ -118,7 +112,7 @@ int slots_open(struct supervisor *super)
 	if (!slots)
 		return -ENOMEM;
 	slots->n = super->ledger.n_slots;
-	slots->n_new = slots_needed(&super->config);
+	slots->n_new = config_slots(&super->config);
 	slots->use = calloc((size_t)slots->n + 1, sizeof(*slots->use));
 	super->by_slot = calloc((size_t)slots->n + 1, sizeof(struct session *));
 	super->slots = slots;

@@ -13,10 +13,8 @@
  *   ledger.c    what survives the supervisor's own death
  *   adopt.c     taking over what the ledger says
  *   network.c   who may reach sessions, interfaces that go away, rules that somebody removed
- *   ids.c       users and groups of the configuration
  *   keeper.c    starts carrel-control and starts it again
  *   privilege.c capabilities kept, and why
- *   check.c     what the host must have
  */
 #pragma once
 
@@ -247,8 +245,6 @@ bool cgroup_contains(const struct session *session, pid_t pid);
 
 /* ---- slots.c ---- */
 
-/* How many numbers the configuration asks for; the ledger has a place for each. */
-uint32_t slots_needed(const struct config *config);
 /* After the ledger was opened: it may have more. */
 int slots_open(struct supervisor *super);
 void slots_close(struct supervisor *super); /* gives the spares up */
@@ -275,12 +271,6 @@ uint64_t adopt_start_time(pid_t pid);
 
 /* Loads the nftables table and listens to what becomes of it and of the interfaces. After keeper_open(). */
 int network_open(struct supervisor *super, struct err *err);
-
-/* ---- ids.c ---- */
-
-/* A name or "#number"; -ENOENT when there is no such user or group. A numbered user's group has the same number. */
-int ids_user(const char *name, uid_t *ret_uid, gid_t *ret_gid);
-int ids_group(const char *name, gid_t *ret_gid);
 
 /* ---- keeper.c ---- */
 

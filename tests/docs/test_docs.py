@@ -19,7 +19,7 @@ ROOT = pathlib.Path(os.environ.get("CARREL_ROOT", "/nonexistent"))
 BUILD = pathlib.Path(os.environ.get("CARREL_BUILD", "/nonexistent"))
 
 AS_ROOT = ("supervisor", "netns", "rootfs", "wire")
-PRIVILEGED = (*AS_ROOT, "config", "sandbox")
+PRIVILEGED = (*AS_ROOT, "check", "config", "sandbox")
 PRODUCT = (*PRIVILEGED, "control", "cli")
 ROOT_LINES_MAX, FUNCTION_LINES_MAX, FILE_LINES_MAX, PROSE_COLUMNS = 6000, 60, 600, 118
 
@@ -116,11 +116,22 @@ class Architecture(unittest.TestCase):
         self.assertEqual(readers, {"config"})
 
     def test_code_that_runs_as_root_is_small(self):
+        def linked(*folders):
+            """The sources that carreld is linked from, with the headers that they include. Each .c defines a symbol."""
+            symbols = set(re.findall(r" [a-zA-Z] (\w+)$", says("nm", BUILD / "supervisor/carreld"), re.M))
+            defined = r"^(?!static\b)\w[^;{}()=]*?(\w+)(?:\[\w*\])?(?:\(| =)"
+            found = [p for p in sources(*folders, suffixes=(".c",))
+                     if p.parent.name == "supervisor" or symbols & set(re.findall(defined, p.read_text(), re.M))]
+            for path in found:
+                found += [TOP / name for name in re.findall(r'^#\s*include "([^"]+)"', path.read_text(), re.M)
+                          if name.split("/")[0] in folders and TOP / name not in found and (TOP / name).exists()]
+            return found
+
         def lines(*folders):
-            return sum(1 for p in sources(*folders) for line in without_comments(p.read_text()).splitlines() if line.strip())
+            return sum(1 for p in linked(*folders) for line in without_comments(p.read_text()).splitlines() if line.strip())
 
         count = lines(*AS_ROOT)
-        printed.append(f"as root: {count} lines of code in {', '.join(AS_ROOT)}, and {lines('config')} in config")
+        printed.append(f"as root: {count} lines of code in {', '.join(AS_ROOT)}, {lines('check')} in check, {lines('config')} in config")
         self.assertLess(count, ROOT_LINES_MAX)
 
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* supervisor/check_text.c: what the host check reads and prints. The rest is tried for real by tests/session. */
+/* check/text.c: what the host check reads and prints. The rest is tried for real by tests/session. */
 #include "tests/unit/unit.h"
 
 #include <jansson.h>
 
-#include "supervisor/check.h"
+#include "check/check.h"
 
 static void test_release(void **state _unused_)
 {

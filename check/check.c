@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/check.h"
+#include "check/check.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -17,8 +17,9 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "config/ids.h"
+#include "netns/netns.h"
 #include "netns/userns.h"
-#include "supervisor/supervisor.h"
 
 /* Linux 6.3, include/uapi/linux/memfd.h. */
 #ifndef MFD_EXEC
@@ -145,7 +146,7 @@ static int try_overlay(const struct check *c)
 static int open_scratch_network(const struct check *c, struct netns **ret)
 {
 	struct netns_config config = {
-		.id_base = c->config->id_base, .max_slots = slots_needed(c->config), .has_ipv6 = c->config->has_ipv6
+		.id_base = c->config->id_base, .max_slots = config_slots(c->config), .has_ipv6 = c->config->has_ipv6
 	};
 
 	memcpy(config.ipv4, c->config->ipv4, sizeof(config.ipv4));

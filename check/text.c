@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host check's dealings with text: what it reads and what it prints. Touches nothing of the host. */
-#include "supervisor/check.h"
+#include "check/check.h"
 
 /* ---- reading ---- */
 

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Users and groups in the configuration: a name, or "#number" for one that has no entry. Looked up once, at start. */
+#include "config/ids.h"
+
+#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
-
-#include "supervisor/supervisor.h"
+#include <stdint.h>
+#include <stdlib.h>
 
 static int parse_number(const char *text, uint32_t *ret)
 {

@@ -19,7 +19,7 @@ int check_host(const struct config *config, struct check_item *items, size_t max
 /* A table for people, or JSON: {"items": [{"name", "state", "detail", "remedy"}]}, a remedy being null where all is well. */
 void check_print(const struct check_item *items, size_t n, bool json, FILE *out);
 
-/* ---- parts that touch nothing: supervisor/check_text.c ---- */
+/* ---- parts that touch nothing: check/text.c ---- */
 
 /* RELEASE is that of uname(2), "6.1.0-28-amd64". */
 bool check_release(const char *release, unsigned int major, unsigned int minor);
