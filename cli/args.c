@@ -249,6 +249,12 @@ static int take_option(struct cli *cli, int argc, char **argv, int *at, struct f
 	return set_option(cli, option, value, why);
 }
 
+/* The word behind the operands of a verb that takes a command begins it; the options that follow are the command's. */
+static bool begins_command(const struct cli *cli, const char *word)
+{
+	return cli->verb && cli->verb->takes_command && cli->n_words == cli->verb->max_words && word[0] != '-';
+}
+
 static int check_words(const struct cli *cli, struct failure *why)
 {
 	const struct verb *verb = cli->verb;
@@ -280,8 +286,8 @@ int args_parse(struct cli *cli, int argc, char **argv, struct failure *why)
 	if (!cli->params || !cli->options || !cli->words)
 		return failure_set(why, EXIT_REFUSED, -ENOMEM, "out of memory");
 	for (int i = 0; r == 0 && i < argc; i++) {
-		if (streq(argv[i], "--")) {
-			cli->command = argv + i + 1;
+		if (streq(argv[i], "--") || begins_command(cli, argv[i])) {
+			cli->command = argv + i + streq(argv[i], "--");
 			break;
 		}
 		if (!cli->verb && streq(argv[i], "--version"))

@@ -40,19 +40,19 @@ struct option {
 	const char *value; /* what the help calls its value; NULL for a switch */
 	enum option_kind kind;
 	const char *param; /* the parameter of the method that it sets, or NULL: for the verb itself */
-	const char *help; /* NULL: what the method's table says about PARAM */
+	const char *help;
 };
 
 struct cli;
 
 struct verb {
 	const char *name; /* "create", "image build" */
-	const char *operands; /* "TEMPLATE [-- COMMAND...]" */
+	const char *operands; /* "TEMPLATE [COMMAND...]" */
 	const char *help; /* one line */
 	const char *method; /* the method it calls, whose description the help shows; or NULL */
 	enum exit_code (*run)(struct cli *cli);
 	size_t min_words, max_words; /* operands, without those after "--" */
-	bool takes_command; /* everything after "--" is a command */
+	bool takes_command; /* what follows the operands, or "--", is a command */
 	const struct option *options; /* ends with a NULL name; NULL for none */
 	const char *details; /* paragraphs at the end of the verb's help, or NULL */
 };
@@ -70,7 +70,7 @@ struct cli {
 	json_t *options; /* from the others, by name */
 	char **words; /* operands; point into argv */
 	size_t n_words;
-	char **command; /* after "--", NULL-terminated; NULL when there was none */
+	char **command; /* NULL-terminated; NULL when there was none */
 };
 
 /* No command line may have more operands. */

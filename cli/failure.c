@@ -7,6 +7,7 @@
 struct hint {
 	const char *kind, *step, *num;
 	const char *text;
+	const char *path; /* the parameter that it is about */
 };
 
 /* clang-format off */
@@ -21,9 +22,11 @@ static const struct hint hints[] = {
 	{ "not_found", NULL, NULL, "`carrel list` and `carrel template list` show what you may see" },
 	{ "already_exists", NULL, NULL, "choose another id, or `carrel remove` the session that has it" },
 	{ "limit", NULL, NULL, "`carrel template show NAME` lists the template's limits" },
+	{ "denied", NULL, NULL, "`carrel template show NAME` says which policies a template allows", "egress" },
 	{ "denied", NULL, NULL, "roles are given in /etc/carrel/carrel.json under \"access\"" },
 	{ "draining", NULL, NULL, "this host takes no new sessions until an operator ends the drain" },
 	{ "failed", "rootfs", "ENOENT", "is the image there? `carrel image list`, `carrel image build NAME`" },
+	{ "failed", "store", "ENOENT", "no image has been built there: `carrel image build NAME`" },
 	{ "unavailable", NULL, NULL, "`carrel check` says what this host lacks" },
 };
 /* clang-format on */
@@ -114,6 +117,7 @@ static const char *errno_text(const char *name)
 static const char *find_hint(const struct failure *why)
 {
 	const char *kind = member(why, "kind"), *step = member(why, "step"), *num = member(why, "errno");
+	const char *path = member(why, "path");
 
 	if (member(why, "hint"))
 		return member(why, "hint");
@@ -122,7 +126,8 @@ static const char *find_hint(const struct failure *why)
 	for (size_t i = 0; kind && i < ARRAY_SIZE(hints); i++) {
 		const struct hint *hint = &hints[i];
 		if (streq(hint->kind, kind) && (!hint->step || (step && streq(hint->step, step))) &&
-			(!hint->num || (num && streq(hint->num, num))))
+			(!hint->num || (num && streq(hint->num, num))) &&
+			(!hint->path || (path && streq(hint->path, path))))
 			return hint->text;
 	}
 	return NULL;

@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 #include "cli/table.h"
 
+#define MAX_EXACT 9007199254740991.0 /* of JSON's integers: a bound that is none */
+
 enum { INDENT = 2, TERM_COLUMNS = 26, FILL_WIDTH = 100 };
 
 /* clang-format off */
@@ -162,11 +164,8 @@ void help_verb(const struct cli *cli, const struct verb *verb, FILE *out)
 		fprintf(out, "%s: %s\n", verb->method, description(method));
 	if (verb->options)
 		fprintf(out, "\n%sOptions%s\n", on, off);
-	for (const struct option *option = verb->options; option && option->name; option++) {
-		const json_t *param =
-			option->param ? find_named(json_object_get(method, "params"), option->param) : NULL;
-		print_option(option, option->help ? option->help : description(param), out);
-	}
+	for (const struct option *option = verb->options; option && option->name; option++)
+		print_option(option, option->help, out);
 	if (verb->details)
 		fprintf(out, "\n%s\n", verb->details);
 	fprintf(out, "\n`carrel help` lists the options of every verb and the meaning of the exit status.\n");
@@ -190,7 +189,9 @@ static void describe_schema(const json_t *schema, FILE *out)
 			fprintf(out, "%s%s", i ? " or " : "", json_string_value(entry));
 	if (type && !values)
 		fputs(type, out);
-	if (json_is_number(least) && json_is_number(most))
+	if (json_is_number(most) && json_number_value(most) >= MAX_EXACT)
+		fprintf(out, " from %.15g", json_number_value(least));
+	else if (json_is_number(least) && json_is_number(most))
 		fprintf(out, " from %.15g to %.15g", json_number_value(least), json_number_value(most));
 }
 

@@ -1,77 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of verbs: parsing, help and completion follow from it. Texts left out are those of control's own table. */
+/* The table of verbs: parsing, help and completion follow from it. */
 #include "cli/cli.h"
 
 /* clang-format off */
 static const struct option create_options[] = {
-	{ "id",      0, "ID",            OPT_TEXT,    "id" },
-	{ "owner",   0, "OWNER",         OPT_TEXT,    "owner" },
-	{ "env",     'e', "NAME=VALUE",  OPT_PAIR,    "env" },
-	{ "secret",  0, "NAME[=VALUE]",  OPT_SECRET,  "secrets" },
-	{ "limit",   'l', "NAME=NUMBER", OPT_LIMIT,   "limits" },
-	{ "label",   0, "NAME=VALUE",    OPT_PAIR,    "labels" },
-	{ "ttl",     0, "DURATION",      OPT_SECONDS, "ttl_seconds" },
-	{ "idle",    0, "DURATION",      OPT_SECONDS, "idle_timeout_seconds" },
-	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress" },
+	{ "id",      0, "ID",            OPT_TEXT,    "id", "its name; one is made up when none is given" },
+	{ "owner",   0, "OWNER",         OPT_TEXT,    "owner", "whom it belongs to, in your own words: an address, a number" },
+	{ "env",     'e', "NAME=VALUE",  OPT_PAIR,    "env",
+	  "a variable for the workload's environment; may be repeated" },
+	{ "secret",  0, "NAME[=VALUE]",  OPT_SECRET,  "secrets", "the same, but shown and kept nowhere" },
+	{ "limit",   'l', "NAME=NUMBER", OPT_LIMIT,   "limits", "a limit lower than the template's; may be repeated" },
+	{ "label",   0, "NAME=VALUE",    OPT_PAIR,    "labels", "a word for `carrel list` to select by; may be repeated" },
+	{ "ttl",     0, "DURATION",      OPT_SECONDS, "ttl_seconds",
+	  "end it after this long, used or not; the template's by default" },
+	{ "idle",    0, "DURATION",      OPT_SECONDS, "idle_timeout_seconds",
+	  "end it when it is not used for this long; the template's by default" },
+	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress",
+	  "the network policy: one that `carrel template show` lists under egress_allowed" },
 	{ "wait",    0, "created|ready", OPT_TEXT,    "wait",
 	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" },
-	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key" },
+	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key",
+	  "makes it safe to ask again: the same key with the same options gives the same session" },
 	{ "timeline", 't', NULL,         OPT_SWITCH,  NULL, "show how long each step took" },
 	{ "quiet",   'q', NULL,          OPT_SWITCH,  NULL, "print the session's id and nothing else" },
 	{ 0 },
 };
 
 static const struct option list_options[] = {
-	{ "owner",    0, "OWNER",       OPT_TEXT, "owner" },
-	{ "template", 0, "TEMPLATE",    OPT_TEXT, "template" },
-	{ "state",    0, "STATE",       OPT_TEXT, "state" },
-	{ "label",    0, "NAME=VALUE",  OPT_PAIR, "labels" },
+	{ "owner",    0, "OWNER",       OPT_TEXT, "owner", "only those of this owner" },
+	{ "template", 0, "TEMPLATE",    OPT_TEXT, "template", "only those made from this template" },
+	{ "state",    0, "creating|starting|ready|paused|stopping|ended", OPT_TEXT, "state", "only those in this state" },
+	{ "label",    0, "NAME=VALUE",  OPT_PAIR, "labels", "only those with this label; may be repeated" },
 	{ "quiet",    'q', NULL,        OPT_SWITCH, NULL, "print ids and nothing else" },
 	{ 0 },
 };
 
 static const struct option wait_options[] = {
-	{ "for",     0, "ready|ended", OPT_TEXT,    "for" },
-	{ "timeout", 0, "DURATION",    OPT_SECONDS, "timeout_seconds" },
+	{ "for",     0, "ready|ended", OPT_TEXT,    "for", "what to wait for: ready by default" },
+	{ "timeout", 0, "DURATION",    OPT_SECONDS, "timeout_seconds", "how long to wait; for ever by default" },
 	{ 0 },
 };
 
 static const struct option logs_options[] = {
-	{ "follow",    'f', NULL,     OPT_SWITCH, "follow" },
-	{ "since",     0, "POSITION", OPT_COUNT,  "since" },
-	{ "max-bytes", 0, "BYTES",    OPT_COUNT,  "max_bytes" },
+	{ "follow",    'f', NULL,     OPT_SWITCH, "follow", "go on as more is written, until the session has ended" },
+	{ "since",     0, "POSITION", OPT_COUNT,  "since", "begin there: \"next\" of an earlier `carrel logs --json`" },
+	{ "max-bytes", 0, "BYTES",    OPT_COUNT,  "max_bytes", "print so much of it at most" },
 	{ "times",     't', NULL,     OPT_SWITCH, NULL, "show when each line was written" },
 	{ 0 },
 };
 
 static const struct option exec_options[] = {
-	{ "env",        'e', "NAME=VALUE", OPT_PAIR,    "env" },
-	{ "cwd",        'w', "DIR",        OPT_TEXT,    "cwd" },
-	{ "user",       'u', "USER",       OPT_TEXT,    "user" },
+	{ "env",        'e', "NAME=VALUE", OPT_PAIR,    "env",
+	  "a variable for its environment, added to the template's; may be repeated" },
+	{ "cwd",        'w', "DIR",        OPT_TEXT,    "cwd", "directory to run it in; the workload's by default" },
+	{ "user",       'u', "USER",       OPT_TEXT,    "user",
+	  "name, name:group, uid or uid:gid in the session; the workload's by default" },
 	{ "timeout",    0, "DURATION",     OPT_SECONDS, "timeout_seconds",
 	  "then the command and its process group are killed, and the exit status is 124" },
-	{ "max-output", 0, "BYTES",        OPT_COUNT,   "max_output_bytes" },
-	{ "merge",      0, NULL,           OPT_SWITCH,  "merge" },
+	{ "max-output", 0, "BYTES",        OPT_COUNT,   "max_output_bytes",
+	  "keep so much of its output, from the start; 1 MiB by default" },
+	{ "merge",      0, NULL,           OPT_SWITCH,  "merge", "its standard error goes where its standard output goes" },
 	{ "no-stdin",   'n', NULL,         OPT_SWITCH,  NULL, "leave standard input alone; the command gets /dev/null" },
 	{ 0 },
 };
 
+#define BY_OWNER "instead of a session: the newest one of this owner, one that has not ended first"
+
 static const struct option stop_options[] = {
-	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds" },
-	{ "owner", 0, "OWNER",    OPT_TEXT,    "owner" },
+	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds",
+	  "from the stop signal to SIGKILL; the template's by default" },
+	{ "owner", 0, "OWNER",    OPT_TEXT,    "owner", BY_OWNER },
 	{ 0 },
 };
 
 static const struct option owner_options[] = {
-	{ "owner", 0, "OWNER", OPT_TEXT, "owner" },
+	{ "owner", 0, "OWNER", OPT_TEXT, "owner", BY_OWNER },
 	{ 0 },
 };
 
 static const struct option events_options[] = {
-	{ "since",   0, "NUMBER",  OPT_COUNT, "since" },
-	{ "owner",   0, "OWNER",   OPT_TEXT,  "owner" },
-	{ "session", 0, "SESSION", OPT_TEXT,  "session" },
-	{ "kind",    0, "KIND",    OPT_LIST,  "kinds" },
+	{ "since",   0, "NUMBER",  OPT_COUNT, "since", "first what came after this event and is still kept" },
+	{ "owner",   0, "OWNER",   OPT_TEXT,  "owner", "only those of this owner's sessions" },
+	{ "session", 0, "SESSION", OPT_TEXT,  "session", "only those of this session" },
+	{ "kind",    0, "KIND",    OPT_LIST,  "kinds",
+	  "only those of this kind, as session.ended, or of a group, as session.*; may be repeated" },
 	{ 0 },
 };
 
@@ -102,16 +114,17 @@ static const struct option build_options[] = {
 };
 
 const struct verb verb_table[] = {
-	{ "create", "TEMPLATE [-- COMMAND...]", "make a session", "session.create", run_create, 1, 1, true, create_options,
+	{ "create", "TEMPLATE [COMMAND...]", "make a session", "session.create", run_create, 1, 1, true, create_options,
 	  "A DURATION is a number of seconds, or 90s, 30m, 12h, 7d, or never. Limits with K, M, G or T are powers of 1024.\n"
-	  "A secret without a value is taken from the environment, so that no command line shows it. What stands behind --\n"
-	  "is the command to run, in place of the template's. `carrel help session.create` lists the limits." },
+	  "A secret without a value is taken from the environment, so that no command line shows it. COMMAND runs in place of\n"
+	  "the template's; options behind its first word, or behind --, are its own. `carrel help session.create` lists the\n"
+	  "limits." },
 	{ "list", "", "show the sessions that you may see", "session.list", run_list, 0, 0, false, list_options, NULL },
 	{ "show", "[SESSION]", "show everything about a session", "session.get", run_show, 0, 1, false, owner_options, NULL },
 	{ "wait", "SESSION", "wait until a session is ready, or has ended", "session.wait", run_wait, 1, 1, false,
 	  wait_options, "Exits with 124 when it did not happen in time." },
 	{ "logs", "SESSION", "print what a session's workload wrote", "session.logs", run_logs, 1, 1, false, logs_options, NULL },
-	{ "exec", "SESSION -- COMMAND...", "run a command in a session", "exec.run", run_exec, 1, 1, true, exec_options,
+	{ "exec", "SESSION COMMAND...", "run a command in a session", "exec.run", run_exec, 1, 1, true, exec_options,
 	  "Waits for the command and prints what it printed. Standard input goes along, to its end, if it is no terminal and\n"
 	  "holds text of at most 1 MiB. The exit status is the command's, or 128 and the number of the signal that ended it;\n"
 	  "an error of carrel's own is told on standard error, as for every verb." },

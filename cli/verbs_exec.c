@@ -98,7 +98,7 @@ enum exit_code run_exec(struct cli *cli)
 		json_array_append_new(command, json_string(*word));
 	json_object_set_new(cli->params, "command", command);
 	if (!cli->command)
-		return cli_fail(cli, EXIT_USAGE, -EINVAL, "wants -- and a command; see `carrel exec --help`");
+		return cli_fail(cli, EXIT_USAGE, -EINVAL, "wants a command; see `carrel exec --help`");
 	if (take_input(cli, &why) < 0)
 		return cli_failed(cli, &why);
 	if (cli_ask(cli, CLIENT_FOREVER, &result, &why) < 0) {

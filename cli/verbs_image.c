@@ -99,7 +99,25 @@ static bool may_be_in_use(void *context, const char *name)
 	return !usage->images || json_object_get(usage->images, name);
 }
 
-/* --state-dir, else what carrel.json says, else the default: the caller's; NULL with WHY. */
+/* The state directory of the carrel that serves at the socket, if that is one that was named. The caller's, or NULL. */
+static char *ask_state_dir(const struct cli *cli)
+{
+	_failure_ struct failure why = { 0 };
+	json_t *info = NULL;
+
+	if (streq(cli->socket_path, DEFAULT_SOCKET))
+		return NULL;
+	client_ask(cli->socket_path, "system.info", NULL, CLIENT_PROMPT_MS, &info, &why);
+	const char *text = text_of(info, "state_directory");
+	char *dir = text ? strdup(text) : NULL;
+	json_decref(info);
+	return dir;
+}
+
+/*
+ * --state-dir, else what the carrel at a socket of one's own says, else carrel.json, else the default: the caller's;
+ * NULL with WHY.
+ */
 static char *find_state_dir(const struct cli *cli, struct failure *why)
 {
 	const char *named = option_text(cli, "state-dir"), *config = option_text(cli, "config");
@@ -108,6 +126,9 @@ static char *find_state_dir(const struct cli *cli, struct failure *why)
 
 	if (named)
 		return strdup(named);
+	char *asked = config ? NULL : ask_state_dir(cli);
+	if (asked)
+		return asked;
 	if (asprintf(&path, "%s/carrel.json", config ? config : CARREL_CONFIG_DIR) < 0)
 		return NULL;
 	if (!config && access(path, F_OK) < 0)

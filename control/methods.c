@@ -63,7 +63,7 @@ const struct method method_table[] = {
 		LABELS("words for session.list to select by"),
 		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends after this long, used or not; null: never. The template's by default" },
 		{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for this long; null: never. The template's by default" },
-		{ "limits", P_LIMITS, .help = "lower limits than the template's" },
+		{ "limits", P_LIMITS, .help = "lower limits than the template's, by name; the reference ends with a list of them" },
 		{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment of the workload, added to the template's" },
 		{ "secrets", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "as env, but shown and kept nowhere" },
 		{ "egress", P_NAME, .help = "a network policy that the template allows" },

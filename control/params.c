@@ -56,6 +56,9 @@ const char *param_rule(const struct param *param, char *buf, size_t size)
 		snprintf(buf, size, "an object of at most %.0f strings, names and values of at most %zu bytes%s",
 			param->max, param->item_bytes, null);
 		break;
+	case P_LIMITS:
+		snprintf(buf, size, "an object of limits, as {\"pids\": 64}%s", null);
+		break;
 	default:
 		snprintf(buf, size, "an object%s", null);
 	}

@@ -130,6 +130,7 @@ json_t *session_json(const struct session *session)
 	const struct record *record = &session->record;
 	char hash[OWNER_HASH_SIZE];
 	json_t *json = json_object(), *ends = endpoints(session);
+	const bool live = session_is_live(session); /* of what was, there is only the end */
 
 	owner_hash(record->owner, hash);
 	/* clang-format off */
@@ -143,12 +144,12 @@ json_t *session_json(const struct session *session)
 		{ "state",            json_string(session_state_name(record->state)) },
 		{ "created_at",       json_time(record->created_at_ns) },
 		{ "ready_at",         json_time(record->ready_at_ns) },
-		{ "expires_at",       json_time(record->expires_at_ns) },
-		{ "idle_deadline",    idle_deadline(record) },
+		{ "expires_at",       live ? json_time(record->expires_at_ns) : json_null() },
+		{ "idle_deadline",    live ? idle_deadline(record) : json_null() },
 		{ "last_activity_at", json_time(record->last_activity_at_ns) },
 		{ "end",              session_end_json(&record->end) },
-		{ "address",          or_null(record->address) },
-		{ "ipv6",             or_null(record->address6) },
+		{ "address",          live ? or_null(record->address) : json_null() },
+		{ "ipv6",             live ? or_null(record->address6) : json_null() },
 		{ "hostname",         json_string(record->hostname) },
 		{ "cdp_url",          endpoint_url(ends, "cdp") },
 		{ "rpc_url",          endpoint_url(ends, "rpc") },

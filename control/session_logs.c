@@ -45,6 +45,7 @@ static void feed(struct follower *follower, bool ended, bool *ret_more)
 		return;
 	}
 	json_object_set_new(logs, "session", json_string(session->record.id));
+	json_object_set_new(logs, "more", json_boolean(*ret_more));
 	json_object_set_new(logs, "ended", json_boolean(ended && !*ret_more));
 	conn_notify(follower->conn, "log", logs);
 }

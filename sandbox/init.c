@@ -56,7 +56,7 @@ static const struct {
 	{ "dev",       step_dev },	/* with pts, shm and mqueue */
 	{ "masks",     step_masks },	/* cover parts of /proc, with pieces of /dev */
 	{ "mounts",    step_mounts },	/* the template's table */
-	{ "cgroup",    step_cgroup },	/* below /sys */
+	{ "cgroupfs",  step_cgroup },	/* below /sys */
 	{ "pivot",     step_pivot },	/* the host's root goes */
 	{ "service",   step_service },	/* all that serving needs, so that it cannot fail later */
 	{ "limits",    step_limits },

@@ -139,6 +139,15 @@ class Images(CliTest):
         (self.dir / "carrel.json").write_text("{\n rubbish")
         self.assertIn("carrel.json:2", self.run_cli("image", "list", "--config", str(self.dir), expect=1).stderr)
 
+    def test_state_dir_of_the_carrel_at_the_socket(self):
+        self.image("build", "minimal")
+        server = self.serve(system__info={"state_directory": str(self.state)})
+        self.assertIn("minimal", self.run_cli("image", "list").stdout)
+        self.assertEqual(server.requests, [("system.info", None)])
+        # A configuration that is named counts for more.
+        (self.dir / "carrel.json").write_text(json.dumps({"state_dir": str(self.dir / "other")}))
+        self.assertIn("image build", self.run_cli("image", "list", "--config", str(self.dir), expect=1).stderr)
+
     def test_packages_that_do_not_exist(self):
         for name, code in (("-x", 2), ("a,b", 2), ("*", 2)):
             with self.subTest(name):

@@ -84,6 +84,12 @@ static void test_command_is_left_alone(void **state _unused_)
 	assert_string_equal(p.cli.command[0], "sh");
 	assert_string_equal(p.cli.command[2], "--json");
 	assert_string_equal(p.cli.command[3], "--");
+	PARSE(&p, "exec", "a", "-n", "ls", "-l", "--json");
+	assert_true(option_set(&p.cli, "no-stdin"));
+	assert_int_equal(p.cli.n_words, 1);
+	assert_false(p.cli.json);
+	assert_string_equal(p.cli.command[0], "ls");
+	assert_string_equal(p.cli.command[2], "--json");
 	assert_null(p.cli.command[4]);
 }
 
@@ -161,7 +167,7 @@ static void test_refused(void **state _unused_)
 	ASSERT_REFUSED("no option -tq", "create", "minimal", "-tq");
 	ASSERT_REFUSED("no option --fast before", "--fast", "create");
 	ASSERT_REFUSED("wants TEMPLATE", "create");
-	ASSERT_REFUSED("one operand too many", "create", "a", "b");
+	ASSERT_REFUSED("one operand too many", "wait", "a", "b");
 	ASSERT_REFUSED("--id wants ID", "create", "minimal", "--id");
 	ASSERT_REFUSED("--id is given twice", "create", "minimal", "--id", "a", "--id", "b");
 	ASSERT_REFUSED("--quiet takes no value", "create", "minimal", "--quiet=yes");
