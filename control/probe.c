@@ -1,32 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/probe.h"
 
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
 #include "control/command.h"
+#include "control/foreign.h"
 
 /* What one attempt may take, so that a server that accepts and hangs while it starts is asked again. */
 #define ATTEMPT_NS (5 * NS_PER_SEC)
-
-/*
- * Closes a socket that somebody in the session may hold, too. With SO_LINGER set there, close() would wait for a peer
- * that need never answer; a connection that is dissolved first has nothing to wait for.
- */
-static void drop_socket(int fd)
-{
-	const struct linger off = { 0 };
-	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
-
-	if (fd < 0)
-		return;
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
-	connect(fd, &nobody, sizeof(nobody));
-	close_fd(fd);
-}
 
 /* Releases everything that belongs to the attempt under way. */
 static void end_attempt(struct probe *probe)
@@ -35,7 +19,7 @@ static void end_attempt(struct probe *probe)
 	requests_forget(&probe->link->requests, probe);
 	init_link_forget_exec(probe->link, &probe->exec);
 	loop_remove(probe->loop, &probe->io);
-	drop_socket(steal_fd(&probe->io.fd));
+	foreign_close(steal_fd(&probe->io.fd), true);
 }
 
 void probe_cancel(struct probe *probe)
@@ -66,19 +50,6 @@ static void attempt_failed(struct probe *probe, const char *format, ...)
 	end_attempt(probe);
 	if (loop_arm(probe->loop, &probe->next, boottime_ns() + probe->template->readiness.interval_ns) < 0)
 		finish(probe, -ETIMEDOUT);
-}
-
-static bool is_tcp(int fd)
-{
-	int domain = 0, type = 0, protocol = 0;
-	socklen_t n = sizeof(int);
-
-	/* Anything but a socket fails with ENOTSOCK: descriptors on which even MSG_DONTWAIT could wait stay out. */
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0 ||
-		getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 ||
-		getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &n) < 0)
-		return false;
-	return (domain == AF_INET || domain == AF_INET6) && type == SOCK_STREAM && protocol == IPPROTO_TCP;
 }
 
 /* The file status flags are shared with the session: MSG_DONTWAIT does not depend on them, O_NONBLOCK would. */
@@ -145,7 +116,7 @@ static void on_connected(void *owner, struct msg *answer)
 		return;
 	}
 	_close_ int fd = answer->n_fds == 1 ? steal_fd(&answer->fds[0]) : -1;
-	if (!is_tcp(fd)) {
+	if (!foreign_is_tcp(fd)) {
 		attempt_failed(probe, "connect: init sent no TCP socket");
 		return;
 	}
@@ -153,7 +124,7 @@ static void on_connected(void *owner, struct msg *answer)
 		ask_http(probe, steal_fd(&fd));
 		return;
 	}
-	drop_socket(steal_fd(&fd));
+	foreign_close(steal_fd(&fd), true);
 	finish(probe, 0);
 }
 
