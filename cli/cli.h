@@ -123,6 +123,7 @@ void print_padded(const struct cli *cli, enum style style, const char *text, siz
 const char *text_of(const json_t *object, const char *name);
 
 enum exit_code run_create(struct cli *cli);
+enum exit_code run_ensure(struct cli *cli);
 enum exit_code run_list(struct cli *cli);
 enum exit_code run_show(struct cli *cli);
 enum exit_code run_wait(struct cli *cli);

@@ -3,25 +3,40 @@
 #include "cli/cli.h"
 
 /* clang-format off */
+/* What one that is made is like. */
+#define CREATION_OPTIONS \
+	{ "env",     'e', "NAME=VALUE",  OPT_PAIR,    "env", \
+	  "a variable for the workload's environment; may be repeated" }, \
+	{ "secret",  0, "NAME[=VALUE]",  OPT_SECRET,  "secrets", "the same, but shown and kept nowhere" }, \
+	{ "limit",   'l', "NAME=NUMBER", OPT_LIMIT,   "limits", "a limit lower than the template's; may be repeated" }, \
+	{ "label",   0, "NAME=VALUE",    OPT_PAIR,    "labels", "a word for `carrel list` to select by; may be repeated" }, \
+	{ "ttl",     0, "DURATION",      OPT_SECONDS, "ttl_seconds", \
+	  "end it after this long, used or not; the template's by default" }, \
+	{ "idle",    0, "DURATION",      OPT_SECONDS, "idle_timeout_seconds", \
+	  "end it when it is not used for this long; the template's by default" }, \
+	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress", \
+	  "the network policy: one that `carrel template show` lists under egress_allowed" }, \
+	{ "wait",    0, "created|ready", OPT_TEXT,    "wait", \
+	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" }, \
+	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key", \
+	  "makes it safe to ask again: the same key with the same options gives the same session" }
+
 static const struct option create_options[] = {
 	{ "id",      0, "ID",            OPT_TEXT,    "id", "its name; one is made up when none is given" },
 	{ "owner",   0, "OWNER",         OPT_TEXT,    "owner", "whom it belongs to, in your own words: an address, a number" },
-	{ "env",     'e', "NAME=VALUE",  OPT_PAIR,    "env",
-	  "a variable for the workload's environment; may be repeated" },
-	{ "secret",  0, "NAME[=VALUE]",  OPT_SECRET,  "secrets", "the same, but shown and kept nowhere" },
-	{ "limit",   'l', "NAME=NUMBER", OPT_LIMIT,   "limits", "a limit lower than the template's; may be repeated" },
-	{ "label",   0, "NAME=VALUE",    OPT_PAIR,    "labels", "a word for `carrel list` to select by; may be repeated" },
-	{ "ttl",     0, "DURATION",      OPT_SECONDS, "ttl_seconds",
-	  "end it after this long, used or not; the template's by default" },
-	{ "idle",    0, "DURATION",      OPT_SECONDS, "idle_timeout_seconds",
-	  "end it when it is not used for this long; the template's by default" },
-	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress",
-	  "the network policy: one that `carrel template show` lists under egress_allowed" },
-	{ "wait",    0, "created|ready", OPT_TEXT,    "wait",
-	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" },
-	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key",
-	  "makes it safe to ask again: the same key with the same options gives the same session" },
+	CREATION_OPTIONS,
 	{ "timeline", 't', NULL,         OPT_SWITCH,  NULL, "show how long each step took" },
+	{ "quiet",   'q', NULL,          OPT_SWITCH,  NULL, "print the session's id and nothing else" },
+	{ 0 },
+};
+
+static const struct option ensure_options[] = {
+	{ "isolation", 'i', "shared|per-owner|per-task", OPT_TEXT, "isolation", "whom the session is for; per-owner by default" },
+	{ "owner",   0, "OWNER",         OPT_TEXT,    "owner", "whose session it is; else its task or thread names him" },
+	{ "task",    0, "TASK",          OPT_TEXT,    "task_id", "what it is for; names the owner of a session per-task" },
+	{ "thread",  0, "THREAD",        OPT_TEXT,    "thread_id", "names the owner where nothing else does" },
+	{ "id",      0, "ID",            OPT_TEXT,    "id", "the name of one that is made; one is made up when none is given" },
+	CREATION_OPTIONS,
 	{ "quiet",   'q', NULL,          OPT_SWITCH,  NULL, "print the session's id and nothing else" },
 	{ 0 },
 };
@@ -119,6 +134,8 @@ const struct verb verb_table[] = {
 	  "A secret without a value is taken from the environment, so that no command line shows it. COMMAND runs in place of\n"
 	  "the template's; options behind its first word, or behind --, are its own. `carrel help session.create` lists the\n"
 	  "limits." },
+	{ "ensure", "TEMPLATE [COMMAND...]", "find the session of an owner or a task, or make it", "session.ensure", run_ensure, 1, 1, true,
+	  ensure_options, "Any number of these at once, for one owner, make one session." },
 	{ "list", "", "show the sessions that you may see", "session.list", run_list, 0, 0, false, list_options, NULL },
 	{ "show", "[SESSION]", "show everything about a session", "session.get", run_show, 0, 1, false, owner_options, NULL },
 	{ "wait", "SESSION", "wait until a session is ready, or has ended", "session.wait", run_wait, 1, 1, false,

@@ -61,6 +61,13 @@ enum exit_code run_create(struct cli *cli)
 	return EXIT_OK;
 }
 
+enum exit_code run_ensure(struct cli *cli)
+{
+	if (!json_object_get(cli->params, "isolation"))
+		json_object_set_new(cli->params, "isolation", json_string("per-owner"));
+	return run_create(cli);
+}
+
 /* All sessions that PARAMS (stolen) select, page by page: an array, the caller's; NULL with WHY. */
 static json_t *fetch_sessions(struct client *client, json_t *params, struct failure *why)
 {

@@ -213,9 +213,16 @@ static int finish_endpoint(const struct place *place, const json_t *value _unuse
 {
 	const struct config_endpoint *endpoint = object;
 
-	for (const char *p = strchr(endpoint->url, '{'); p; p = strchr(p + 1, '{'))
-		if (strncmp(p, "{address}", 9) != 0 && strncmp(p, "{port}", 6) != 0)
-			return place_fail_at(place, "url", "knows {address} and {port} only");
+	static const char *const known[] = { "{address}", "{port}", "{owner_hash}", "{session}" };
+
+	for (const char *p = strchr(endpoint->url, '{'); p; p = strchr(p + 1, '{')) {
+		size_t i = 0;
+		while (i < ARRAY_SIZE(known) && strncmp(p, known[i], strlen(known[i])) != 0)
+			i++;
+		if (i == ARRAY_SIZE(known))
+			return place_fail_at(
+				place, "url", "knows {address}, {port}, {owner_hash} and {session} only");
+	}
 	return 0;
 }
 
@@ -224,7 +231,7 @@ static const struct member endpoint_members[] = {
 	{ "port", &type_integer, FIELD(struct config_endpoint, port), .min = 1, .max = UINT16_MAX,
 	  .help = "in the session" },
 	{ "url", &type_string, FIELD(struct config_endpoint, url), .fallback = "\"tcp://{address}:{port}\"", .min = 1, .max = 1024,
-	  .help = "what clients are given, with {address} and {port} filled in" },
+	  .help = "what clients are given, with {address}, {port}, {owner_hash} and {session} filled in" },
 };
 static const struct object_table endpoint_table = OBJECT_TABLE(endpoint_members, struct config_endpoint, finish_endpoint);
 /* clang-format on */

@@ -45,6 +45,7 @@ static struct session *new_stranger(struct lifecycle *lifecycle, const struct su
 	record.last_activity_at_ns = realtime_ns();
 	record.created_at_ns = record.last_activity_at_ns - age;
 	record.last_activity_boot_ns = now;
+	record.created_boot_ns = now - age;
 	if (template && template->ttl_ns != NEVER) {
 		record.expires_at_ns = record.last_activity_at_ns + template->ttl_ns;
 		record.expires_boot_ns = now + template->ttl_ns;
@@ -80,6 +81,7 @@ static void adopt_running(struct session *session)
 		session_probe(session);
 		break;
 	case SESSION_STARTING:
+		session_arm_deadline(session);
 		session_probe(session);
 		break;
 	case SESSION_READY:

@@ -53,6 +53,7 @@ void lifecycle_check(struct call *call);
 
 /* Handlers of session.* and events.subscribe, rows of the methods table. */
 void method_session_create(struct call *call);
+void method_session_ensure(struct call *call);
 void method_session_get(struct call *call);
 void method_session_list(struct call *call);
 void method_session_wait(struct call *call);

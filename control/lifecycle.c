@@ -311,6 +311,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	registry_close(lifecycle->registry);
 	index_free(&lifecycle->by_id);
 	index_free(&lifecycle->by_key);
+	index_free(&lifecycle->by_place);
 	index_free(&lifecycle->owners);
 	index_free(&lifecycle->users);
 	close_fd(lifecycle->null_fd);
@@ -337,7 +338,7 @@ static struct lifecycle *lifecycle_new(struct control *control)
 	lifecycle->super.on_gone = on_gone;
 	lifecycle->super.on_closed = on_super_closed;
 	if (index_init(&lifecycle->by_id) < 0 || index_init(&lifecycle->by_key) < 0 ||
-		index_init(&lifecycle->owners) < 0 || index_init(&lifecycle->users) < 0) {
+		index_init(&lifecycle->by_place) < 0 || index_init(&lifecycle->owners) < 0 || index_init(&lifecycle->users) < 0) {
 		lifecycle_free(lifecycle);
 		return NULL;
 	}

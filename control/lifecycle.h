@@ -27,7 +27,7 @@ struct lifecycle {
 	struct events events;
 	int null_fd;
 	uint64_t last_number; /* of record.number */
-	struct index by_id, by_key, owners, users;
+	struct index by_id, by_key, by_place, owners, users;
 	struct list all; /* in order of creation */
 	struct list ended; /* in order of their end */
 	struct list outputs; /* ended ones with their output, in the same order */

@@ -30,6 +30,18 @@ enum {
 	{ "session", P_NAME, .one_of = true, .help = "the session's id" }, \
 	{ "owner", P_STRING, .one_of = true, .min = 1, .max = MAX_OWNER, .help = "or its owner: the newest of his sessions, one that has not ended first" }
 #define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
+/* What session.create and session.ensure have in common. */
+#define CREATION \
+	LABELS("words for session.list to select by"), \
+	{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends after this long, used or not; null: never. The template's by default" }, \
+	{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for this long; null: never. The template's by default" }, \
+	{ "limits", P_LIMITS, .help = "lower limits than the template's, by name; the reference ends with a list of them" }, \
+	{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment of the workload, added to the template's" }, \
+	{ "secrets", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "as env, but shown and kept nowhere" }, \
+	{ "egress", P_NAME, .help = "a network policy that the template allows" }, \
+	{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector of the workload instead of the template's" }, \
+	{ "wait", P_ENUM, .values = "created|ready", .help = "when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too" }, \
+	{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" }
 
 const struct method method_table[] = {
 	{ "hello", ROLE_CLIENT, "Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional.",
@@ -56,20 +68,20 @@ const struct method method_table[] = {
 
 	{ "session.create", ROLE_CLIENT, "Makes a session. The same idempotency_key and parameters give the same session again.",
 	  "a session", method_session_create, {
-		{ "template", P_NAME, .required = true, .help = "what it is made from" },
 		{ "id", P_NAME, .help = "its id; one is made up when none is given" },
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to; a client's owner prefix by default" },
 		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for, in the caller's words" },
-		LABELS("words for session.list to select by"),
-		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends after this long, used or not; null: never. The template's by default" },
-		{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for this long; null: never. The template's by default" },
-		{ "limits", P_LIMITS, .help = "lower limits than the template's, by name; the reference ends with a list of them" },
-		{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment of the workload, added to the template's" },
-		{ "secrets", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "as env, but shown and kept nowhere" },
-		{ "egress", P_NAME, .help = "a network policy that the template allows" },
-		{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector of the workload instead of the template's" },
-		{ "wait", P_ENUM, .values = "created|ready", .help = "when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too" },
-		{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" },
+		CREATION,
+	} },
+	{ "session.ensure", ROLE_CLIENT, "The session that there is for somebody, which counts as use of it; or a new one, in place of one that has ended.",
+	  "the session, with isolation_mode and created: whether this call made it", method_session_ensure, {
+		{ "isolation", P_ENUM, .required = true, .values = "shared|per-owner|per-task", .help = "one session for all who ask with the same owner or none, one for each owner, or one for each task" },
+		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to. By default: per-task, the task_id; else the first that there is of metadata.user_id, metadata.session_id, thread_id, task_id and \"default\", below the owner prefix that a client has" },
+		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for; required with per-task unless owner is given" },
+		{ "thread_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "may name the owner" },
+		{ "metadata", P_OBJECT, .help = "its members user_id and session_id may name the owner; the others are not looked at" },
+		{ "id", P_NAME, .help = "the id of a session that is made; one is made up when none is given" },
+		CREATION,
 	} },
 	{ "session.get", ROLE_CLIENT, "One session.",
 	  "a session", method_session_get, { SESSION_OR_OWNER } },

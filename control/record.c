@@ -27,6 +27,7 @@ static const char *const reason_names[END_REASON_COUNT] = {
 void record_init(struct record *record)
 {
 	*record = (struct record){
+		.created_boot_ns = NEVER,
 		.ready_at_ns = NEVER,
 		.expires_at_ns = NEVER,
 		.expires_boot_ns = NEVER,
@@ -42,6 +43,8 @@ void record_clear(struct record *record)
 	free(record->kind);
 	free(record->owner);
 	free(record->task_id);
+	free(record->isolation);
+	free(record->place);
 	free(record->key);
 	free(record->end.message);
 	free(record->end.log_tail);

@@ -55,8 +55,10 @@ struct record {
 	char boot_id[40];
 	char *kind, *owner, *task_id; /* task_id may be NULL */
 	uint32_t uid; /* who created it */
+	char *isolation, *place; /* of session.ensure, or NULL: what it sets apart, and whose session it is */
+	uint32_t n_restarts; /* of the workload, by its liveness probe */
 	enum session_state state;
-	uint64_t created_at_ns, ready_at_ns;
+	uint64_t created_at_ns, created_boot_ns, ready_at_ns;
 	uint64_t expires_at_ns, expires_boot_ns;
 	uint64_t idle_ns; /* how long it may go unused */
 	uint64_t last_activity_at_ns, last_activity_boot_ns;

@@ -24,6 +24,12 @@ static const char *const migrations[] = {
 	" session TEXT NOT NULL, owner TEXT NOT NULL, data TEXT NOT NULL) STRICT;"
 	"CREATE TABLE mark (clean INTEGER NOT NULL) STRICT;"
 	"INSERT INTO mark VALUES (1);",
+	"ALTER TABLE sessions ADD COLUMN isolation TEXT;"
+	"ALTER TABLE sessions ADD COLUMN place TEXT;"
+	"ALTER TABLE sessions ADD COLUMN created_boot INTEGER;"
+	"ALTER TABLE sessions ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE mark ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE mark ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;",
 };
 
 int registry_errno(int rc)

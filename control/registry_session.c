@@ -59,6 +59,10 @@ static const struct column columns[] = {
 	COLUMN("step",               C_NAME,   end.step),
 	COLUMN("message",            C_TEXT,   end.message),
 	COLUMN("log_tail",           C_TEXT,   end.log_tail),
+	COLUMN("isolation",          C_TEXT,   isolation),
+	COLUMN("place",              C_TEXT,   place),
+	COLUMN("created_boot",       C_NUMBER, created_boot_ns),
+	COLUMN("restarts",           C_UID,    n_restarts),
 };
 /* clang-format on */
 

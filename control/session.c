@@ -175,6 +175,8 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	index_add(&lifecycle->by_id, &session->by_id, session->record.id);
 	if (session->record.key)
 		index_add(&lifecycle->by_key, &session->by_key, session->record.key);
+	if (session->record.place)
+		index_add(&lifecycle->by_place, &session->by_place, session->record.place);
 	join_accounts(session);
 	lifecycle->n_by_state[session->record.state]++;
 	return session;
@@ -208,6 +210,7 @@ static void unlink_session(struct session *session)
 	session->forgotten = true;
 	index_remove(&lifecycle->by_id, &session->by_id);
 	index_remove(&lifecycle->by_key, &session->by_key);
+	index_remove(&lifecycle->by_place, &session->by_place);
 	list_remove(&session->of_all);
 	list_remove(&session->of_ended);
 	list_remove(&session->of_output);

@@ -35,7 +35,7 @@ struct session {
 	struct record record;
 	struct lifecycle *lifecycle;
 	const struct template *template; /* NULL: the configuration no longer has it */
-	struct index_node by_id, by_key;
+	struct index_node by_id, by_key, by_place;
 	struct account *owner, *user;
 	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch;
 	struct list waiters, followers;
@@ -156,15 +156,21 @@ enum wait_for {
 	WAIT_READY,
 	WAIT_ENDED,
 	WAIT_FORGOTTEN, /* ended and then forgotten: session.remove */
+	WAIT_REPLACEABLE, /* ended, for a session.ensure that then begins anew */
+};
+
+enum waiter_flags {
+	WAITER_CREATED =
+		1, /* the session exists for this call; one that fails before it is answered leaves no record */
+	WAITER_ENSURES = 2, /* the answer says so */
 };
 
 /*
  * Answers CALL with the session when it has come to what is waited for, at once if it already has; or with why it
- * never will. TIMEOUT_NS NEVER: waits without end. CREATOR: the session exists for this call; one that fails before
- * the call is answered leaves no record.
+ * never will. TIMEOUT_NS NEVER: waits without end.
  */
-void session_wait(
-	struct session *session, struct call *call, enum wait_for wait_for, uint64_t timeout_ns, bool creator);
+void session_wait(struct session *session, struct call *call, enum wait_for wait_for, uint64_t timeout_ns,
+	enum waiter_flags flags);
 
 /* Answers whoever waits for the state that the session is in. */
 void session_serve_waiters(struct session *session);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * session.create: from parameters that fit the methods table to a session that the supervisor is asked to make. All
- * that can be refused is refused before anything exists.
+ * From parameters that fit the methods table to a session that the supervisor is asked to make. All that can be refused
+ * is refused before anything exists.
  */
 #include <stdio.h>
 #include <sys/random.h>
 
 #include "control/command.h"
 #include "control/lifecycle.h"
+#include "control/session_create.h"
 #include "control/session_methods.h"
 #include "control/visibility.h"
 
@@ -19,6 +20,7 @@ struct create {
 	struct call *call;
 	const json_t *params;
 	const struct caller *caller;
+	const struct wanted *wanted; /* NULL: session.create */
 	const struct template *template;
 	const char *owner, *egress;
 	char id[NAME_SIZE];
@@ -49,6 +51,8 @@ static int take_fingerprint(struct create *create)
 	json_object_foreach ((json_t *)(uintptr_t)secrets, name, value)
 		json_array_append_new(names, json_string(name));
 	json_object_set_new(copy, "secrets", names);
+	if (create->wanted)
+		json_object_set_new(copy, "method", json_string("session.ensure"));
 	_free_ char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(copy);
 	if (!text)
@@ -84,9 +88,13 @@ static bool answer_again(struct create *create)
 			"idempotency_key: was used before, with other parameters");
 		return true;
 	}
+	/* The same session.ensure again looks for the same place. */
+	if (create->wanted)
+		return false;
 	/* One that has ended is what that request came to. */
 	if (session_is_live(session))
-		session_wait(session, create->call, create->wait_for, NEVER, session->record.ready_at_ns == NEVER);
+		session_wait(session, create->call, create->wait_for, NEVER,
+			session->record.ready_at_ns == NEVER ? WAITER_CREATED : 0);
 	else
 		call_reply(create->call, session_json(session));
 	return true;
@@ -108,7 +116,8 @@ static int check_template(struct create *create)
 
 static int check_owner(struct create *create)
 {
-	const char *owner = param_string(create, "owner"), *prefix = create->caller->owner_prefix;
+	const char *owner = create->wanted ? create->wanted->owner : param_string(create, "owner");
+	const char *prefix = create->caller->owner_prefix;
 
 	create->owner = owner ? owner : caller_sees_host(create->caller) || !prefix ? "" : prefix;
 	if (caller_sees_owner(create->caller, create->owner))
@@ -144,7 +153,9 @@ static int choose_id(struct create *create)
 		return r;
 	}
 	const struct session *session = session_find(create->lifecycle, create->id);
-	if (!session)
+	/* The one that is replaced makes room for its id. */
+	if (!session || (create->wanted && !session_is_live(session) && session->record.place &&
+				streq(session->record.place, create->wanted->place)))
 		return 0;
 	call_fail(create->call, E_ALREADY_EXISTS, false,
 		&(struct error_details){ .path = "id", .session = create->id }, "id: there is a session %s%s",
@@ -310,7 +321,7 @@ static int fill_record(struct create *create, struct record *record)
 	record->number = ++create->lifecycle->last_number;
 	record->uid = create->caller->uid;
 	record->created_at_ns = record->last_activity_at_ns = realtime_ns();
-	record->last_activity_boot_ns = boottime_ns();
+	record->created_boot_ns = record->last_activity_boot_ns = boottime_ns();
 	record->expires_at_ns = ttl == NEVER ? NEVER : record->created_at_ns + ttl;
 	record->expires_boot_ns = ttl == NEVER ? NEVER : record->last_activity_boot_ns + ttl;
 	record->idle_ns = param_duration(create, "idle_timeout_seconds", template->idle_ns);
@@ -334,6 +345,10 @@ static int fill_record(struct create *create, struct record *record)
 		r = copy_optional(create->owner, &record->owner);
 	if (r == 0)
 		r = copy_optional(param_string(create, "task_id"), &record->task_id);
+	if (r == 0 && create->wanted)
+		r = copy_optional(create->wanted->isolation, &record->isolation);
+	if (r == 0 && create->wanted)
+		r = copy_optional(create->wanted->place, &record->place);
 	return r;
 }
 
@@ -362,6 +377,8 @@ static void begin(struct create *create, int spec_fd)
 
 	int r = fill_record(create, &record);
 	_free_ struct super_create *request = r == 0 ? super_request(create, &record) : NULL;
+	if (create->wanted)
+		session_leave_place(lifecycle, create->wanted->place);
 	struct session *session = request ? session_new(lifecycle, &record) : NULL;
 	if (!session) {
 		record_clear(&record);
@@ -374,28 +391,36 @@ static void begin(struct create *create, int spec_fd)
 	session_emit(session, "session.created", NULL);
 	session_changed(session);
 	session_arm_deadline(session);
-	session_wait(session, create->call, create->wait_for, NEVER, true);
+	session_wait(session, create->call, create->wait_for, NEVER,
+		create->wanted ? WAITER_CREATED | WAITER_ENSURES : WAITER_CREATED);
 }
 
-void method_session_create(struct call *call)
+void session_create(struct call *call, const struct wanted *wanted)
 {
 	struct create create = {
 		.lifecycle = call_control(call)->lifecycle,
 		.call = call,
 		.params = call_params(call),
 		.caller = call_caller(call),
+		.wanted = wanted,
 	};
 	const char *wait = param_string(&create, "wait");
 
 	create.wait_for = wait && streq(wait, "created") ? WAIT_CREATED : WAIT_READY;
 	if (read_key(&create) < 0) {
 		call_fail(call, E_FAILED, true, &(struct error_details){ .err_no = ENOMEM }, "out of memory");
-	} else if (!answer_again(&create) && check_template(&create) == 0 && check_owner(&create) == 0 &&
-		   choose_id(&create) == 0 && check_room(&create) == 0 && check_limits(&create) == 0 &&
-		   check_egress(&create) == 0) {
+	} else if (!answer_again(&create) && check_owner(&create) == 0 &&
+		   !(wanted && session_ensure_existing(call, wanted, create.wait_for)) &&
+		   check_template(&create) == 0 && choose_id(&create) == 0 && check_room(&create) == 0 &&
+		   check_limits(&create) == 0 && check_egress(&create) == 0) {
 		int spec = write_spec(&create);
 		if (spec >= 0)
 			begin(&create, spec);
 	}
 	free(create.key);
+}
+
+void method_session_create(struct call *call)
+{
+	session_create(call, NULL);
 }

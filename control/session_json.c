@@ -51,8 +51,12 @@ static json_t *or_null(const char *s)
 	return s && s[0] ? json_string(s) : json_null();
 }
 
-/* A copy of FORMAT with {address} and {port} filled in, the caller's; NULL when memory is short. */
-static char *fill_url(const char *format, const char *address, unsigned port)
+struct filling {
+	const char *name, *value;
+};
+
+/* A copy of FORMAT with what FILLINGS name, up to a NULL name, filled in: the caller's; NULL when memory is short. */
+static char *fill_url(const char *format, const struct filling *fillings)
 {
 	char *url = NULL;
 	size_t size = 0;
@@ -61,12 +65,12 @@ static char *fill_url(const char *format, const char *address, unsigned port)
 	if (!out)
 		return NULL;
 	while (*format) {
-		if (strncmp(format, "{address}", 9) == 0) {
-			fputs(address, out);
-			format += 9;
-		} else if (strncmp(format, "{port}", 6) == 0) {
-			fprintf(out, "%u", port);
-			format += 6;
+		const struct filling *filling = fillings;
+		while (filling->name && strncmp(format, filling->name, strlen(filling->name)) != 0)
+			filling++;
+		if (filling->name) {
+			fputs(filling->value, out);
+			format += strlen(filling->name);
 		} else {
 			fputc(*format++, out);
 		}
@@ -85,7 +89,7 @@ static void url_address(const struct record *record, char *buf, size_t size)
 }
 
 /* {name: {url}} for what the template offers; nothing while there is no address, or no longer one. */
-static json_t *endpoints(const struct session *session)
+static json_t *endpoints(const struct session *session, const char *hash)
 {
 	const struct template *template = session->template;
 	json_t *object = json_object();
@@ -95,7 +99,11 @@ static json_t *endpoints(const struct session *session)
 	if (!template || !session_is_live(session) || !address[0])
 		return object;
 	for (size_t i = 0; i < template->n_endpoints; i++) {
-		_free_ char *url = fill_url(template->endpoints[i].url, address, template->endpoints[i].port);
+		char port[8];
+		snprintf(port, sizeof(port), "%u", template->endpoints[i].port);
+		const struct filling fillings[] = { { "{address}", address }, { "{port}", port },
+			{ "{owner_hash}", hash }, { "{session}", session->record.id }, { NULL, NULL } };
+		_free_ char *url = fill_url(template->endpoints[i].url, fillings);
 		json_put(&object, template->endpoints[i].name, json_pack("{s:s?}", "url", url));
 	}
 	return object;
@@ -129,10 +137,10 @@ json_t *session_json(const struct session *session)
 {
 	const struct record *record = &session->record;
 	char hash[OWNER_HASH_SIZE];
-	json_t *json = json_object(), *ends = endpoints(session);
 	const bool live = session_is_live(session); /* of what was, there is only the end */
 
 	owner_hash(record->owner, hash);
+	json_t *json = json_object(), *ends = endpoints(session, hash);
 	/* clang-format off */
 	const struct { const char *name; json_t *value; } members[] = {
 		{ "id",               json_string(record->id) },
@@ -141,6 +149,7 @@ json_t *session_json(const struct session *session)
 		{ "owner",            json_string(record->owner) },
 		{ "owner_hash",       json_string(hash) },
 		{ "task_id",          or_null(record->task_id) },
+		{ "isolation",        or_null(record->isolation) },
 		{ "state",            json_string(session_state_name(record->state)) },
 		{ "created_at",       json_time(record->created_at_ns) },
 		{ "ready_at",         json_time(record->ready_at_ns) },

@@ -188,7 +188,7 @@ void method_session_wait(struct call *call)
 
 	if (session)
 		session_wait(session, call, what && streq(what, "ended") ? WAIT_ENDED : WAIT_READY,
-			timeout ? duration_ns(timeout) : NEVER, false);
+			timeout ? duration_ns(timeout) : NEVER, 0);
 }
 
 void method_session_stop(struct call *call)
@@ -199,7 +199,7 @@ void method_session_stop(struct call *call)
 	if (!session)
 		return;
 	/* First the call, then what it waits for: a session that was not yet asked for ends at once. */
-	session_wait(session, call, WAIT_ENDED, NEVER, false);
+	session_wait(session, call, WAIT_ENDED, NEVER, 0);
 	session_stop(session, END_STOPPED, grace ? duration_ns(grace) : session_grace_ns(session));
 }
 
@@ -215,7 +215,7 @@ void method_session_remove(struct call *call)
 		return;
 	}
 	uint64_t grace = session->record.state == SESSION_STOPPING ? 0 : session_grace_ns(session);
-	session_wait(session, call, WAIT_FORGOTTEN, NEVER, false);
+	session_wait(session, call, WAIT_FORGOTTEN, NEVER, 0);
 	session_stop(session, END_STOPPED, grace);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "control/json.h"
 #include "control/lifecycle.h"
 
 struct waiter {
@@ -6,7 +7,7 @@ struct waiter {
 	struct session *session;
 	struct call *call;
 	enum wait_for wait_for;
-	bool creator;
+	enum waiter_flags flags;
 	bool late; /* what is waited for was over when the waiting began */
 	struct loop_timer timeout;
 };
@@ -62,14 +63,27 @@ static void fail_ended(const struct session *session, struct call *call)
 		end->message ? end->message : "");
 }
 
-static void answer(struct session *session, struct call *call, enum wait_for wait_for, bool creator, bool reached)
+static json_t *result(const struct session *session, enum waiter_flags flags)
 {
+	json_t *json = session_json(session);
 
+	if (flags & WAITER_ENSURES) {
+		json_put(&json, "isolation_mode", json_string(session->record.isolation));
+		json_put(&json, "created", json_boolean(flags & WAITER_CREATED));
+	}
+	return json;
+}
+
+static void answer(
+	struct session *session, struct call *call, enum wait_for wait_for, enum waiter_flags flags, bool reached)
+{
 	/* Whoever hears that it failed need not remove it before he tries again. */
-	if (wait_for == WAIT_FORGOTTEN || (!reached && creator))
+	if (wait_for == WAIT_FORGOTTEN || (!reached && (flags & WAITER_CREATED)))
 		session->discard = true;
-	if (reached)
-		call_reply(call, session_json(session));
+	if (wait_for == WAIT_REPLACEABLE)
+		method_session_ensure(call);
+	else if (reached)
+		call_reply(call, result(session, flags));
 	else
 		fail_ended(session, call);
 }
@@ -98,13 +112,13 @@ static void on_timeout(struct loop_timer *timer)
 
 /*
  * A session goes on without those who waited for something. But one whose creator never heard of it goes, unless he
- * can find it again by asking with the same idempotency key.
+ * can find it again by asking with the same idempotency key, or for the same place, where others may wait for it too.
  */
 static void on_conn_closed(struct conn *conn _unused_, void *owner)
 {
 	struct waiter *waiter = owner;
 	struct session *session = waiter->session;
-	bool orphaned = waiter->creator && !session->record.key;
+	bool orphaned = waiter->flags & WAITER_CREATED && !session->record.key && !session->record.place;
 
 	call_fail(waiter_take(waiter), E_UNAVAILABLE, true, NULL, "the connection ended");
 	if (!orphaned)
@@ -114,11 +128,11 @@ static void on_conn_closed(struct conn *conn _unused_, void *owner)
 	session_changed(session);
 }
 
-void session_wait(
-	struct session *session, struct call *call, enum wait_for wait_for, uint64_t timeout_ns, bool creator)
+void session_wait(struct session *session, struct call *call, enum wait_for wait_for, uint64_t timeout_ns,
+	enum waiter_flags flags)
 {
 	if (is_due(session, wait_for) && !session->dirty) {
-		answer(session, call, wait_for, creator, session_is_live(session) || wait_for >= WAIT_ENDED);
+		answer(session, call, wait_for, flags, session_is_live(session) || wait_for >= WAIT_ENDED);
 		return;
 	}
 	if (!call_conn(call)) {
@@ -134,7 +148,7 @@ void session_wait(
 		.session = session,
 		.call = call,
 		.wait_for = wait_for,
-		.creator = creator,
+		.flags = flags,
 		.late = session->record.state >= SESSION_STOPPING,
 		.timeout = { .fn = on_timeout },
 	};
@@ -165,10 +179,10 @@ void session_serve_waiters(struct session *session)
 		if (!is_due(session, waiter->wait_for) && (waiter->late || !came_true(session, waiter->wait_for)))
 			continue;
 		enum wait_for wait_for = waiter->wait_for;
-		bool creator = waiter->creator;
+		enum waiter_flags flags = waiter->flags;
 		bool reached = session_is_live(session) || (!waiter->late && came_true(session, wait_for)) ||
 			       wait_for >= WAIT_ENDED;
-		answer(session, waiter_take(waiter), wait_for, creator, reached);
+		answer(session, waiter_take(waiter), wait_for, flags, reached);
 	}
 }
 

@@ -142,6 +142,7 @@ void method_session_stop(struct call *call)
 		call_reply(call, json_null()); \
 	}
 UNUSED_METHOD(method_session_create)
+UNUSED_METHOD(method_session_ensure)
 UNUSED_METHOD(method_session_get)
 UNUSED_METHOD(method_session_list)
 UNUSED_METHOD(method_session_remove)

@@ -320,7 +320,7 @@ static void test_later_version(void **state)
 	assert_null(registry);
 	assert_non_null(strstr(text, "99"));
 	assert_false(damaged);
-	scribble(f, "PRAGMA user_version = 1");
+	scribble(f, "PRAGMA user_version = 2");
 	f->registry = open_it(f, false);
 }
 
