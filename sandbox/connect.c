@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections to the session's own ports, made from inside, so that a server which listens on 127.0.0.1 or ::1 alone
- * is reached; the connected socket goes to control. A port that answers late holds up nobody else.
+ * Connections to the session's own ports and sockets, made from inside, so that a server which listens on 127.0.0.1
+ * or ::1 alone, or on a path, is reached; the connected socket goes to control. A port that answers late holds up
+ * nobody else.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -9,8 +10,11 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "sandbox/serve.h"
+#include "sandbox/sys.h"
 
 /* A server whose queue is full is asked again after 1, 2 and 4 s; the kernel then gives up after 8 more. */
 enum { SYN_RETRIES = 3 };
@@ -162,6 +166,44 @@ void connect_ready(struct serve *serve, size_t index)
 	}
 	c->used = false;
 	answer(serve, c->id, c->port, r, -1);
+}
+
+/*
+ * The path is resolved once, and what is connected to is what was looked at. A path that the session lets hang (a file
+ * system of its own) hangs this process, and so the session alone.
+ */
+static int connect_path(const char *path)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct stat st;
+
+	_close_ int place = sys_open_no_magic(path, O_PATH);
+	if (place < 0)
+		return place;
+	if (fstat(place, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	snprintf(to.sun_path, sizeof(to.sun_path), "/proc/self/fd/%d", place);
+	/* Done at once or never: a full queue is EAGAIN. */
+	if (connect(fd, (const struct sockaddr *)(const void *)&to, sizeof(to)) < 0)
+		return -errno;
+	return steal_fd(&fd);
+}
+
+void connect_path_request(struct serve *serve, struct msg *msg)
+{
+	const struct init_connect_path *request = (const void *)msg->bytes;
+	struct init_done done = { 0 };
+
+	_close_ int fd = connect_path(request->path);
+	msg_init(&done.header, INIT_CONNECT_PATH | MSG_REPLY, msg->header.id, sizeof(done));
+	if (fd < 0)
+		err_set(&done.err, fd, "connect", "%s", request->path);
+	control_answer(serve, serve->n_controls, &done.header, &fd, fd >= 0 ? 1 : 0);
 }
 
 void connect_cancel(struct serve *serve)

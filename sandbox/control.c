@@ -153,6 +153,7 @@ static const struct {
 	{ INIT_STOP,         on_stop },
 	{ INIT_CONNECT,      connect_request },
 	{ INIT_WATCH_OUTPUT, on_watch_output },
+	{ INIT_CONNECT_PATH, connect_path_request },
 };
 /* clang-format on */
 

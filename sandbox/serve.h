@@ -115,6 +115,7 @@ void exec_reap(struct serve *serve);
 /* ---- sandbox/connect.c: connections to ports of the session ---- */
 
 void connect_request(struct serve *serve, struct msg *msg);
+void connect_path_request(struct serve *serve, struct msg *msg);
 void connect_ready(struct serve *serve, size_t index);
 /* Gives up all that are being made: who asked for them is gone. */
 void connect_cancel(struct serve *serve);

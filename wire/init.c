@@ -29,6 +29,12 @@ static int check_connect(const void *msg)
 	return FITS(m->port > 0 && (m->family == FAMILY_ANY || m->family == FAMILY_IPV4 || m->family == FAMILY_IPV6));
 }
 
+static int check_connect_path(const void *msg)
+{
+	const struct init_connect_path *m = msg;
+	return FITS(TERMINATED(m, path) && m->path[0] == '/');
+}
+
 static int check_done(const void *msg)
 {
 	const struct init_done *m = msg;
@@ -48,6 +54,7 @@ const struct msg_shape init_requests[] = {
 	{ INIT_STOP,         0, 0, sizeof(struct init_stop),    "stop",         check_stop },
 	{ INIT_CONNECT,      0, 0, sizeof(struct init_connect), "connect",      check_connect },
 	{ INIT_WATCH_OUTPUT, 0, 0, sizeof(struct init_plain),   "watch-output", NULL },
+	{ INIT_CONNECT_PATH, 0, 0, sizeof(struct init_connect_path), "connect-path", check_connect_path },
 };
 const size_t n_init_requests = ARRAY_SIZE(init_requests);
 
@@ -57,6 +64,7 @@ const struct msg_shape init_answers[] = {
 	{ INIT_STOP | MSG_REPLY,         0, 0, sizeof(struct init_done),      "stopping",  check_done },
 	{ INIT_CONNECT | MSG_REPLY,      0, 1, sizeof(struct init_done),      "connected", check_done },
 	{ INIT_WATCH_OUTPUT | MSG_REPLY, 0, 0, sizeof(struct init_done),      "watching",  check_done },
+	{ INIT_CONNECT_PATH | MSG_REPLY, 0, 1, sizeof(struct init_done),      "path-connected", check_done },
 	{ INIT_EV_HELLO,                 0, 0, sizeof(struct init_hello),     "ev-hello",  NULL },
 	{ INIT_EV_EXITED,                0, 0, sizeof(struct init_ev_exited), "ev-exited", NULL },
 	{ INIT_EV_OUTPUT,                0, 0, sizeof(struct init_plain),     "ev-output", NULL },

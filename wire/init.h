@@ -18,6 +18,7 @@ enum init_op {
 	INIT_STOP, /* struct init_stop → struct init_done; the end is seen by INIT_EV_EXITED of 0 */
 	INIT_CONNECT, /* struct init_connect → struct init_done, descriptor: the connected socket */
 	INIT_WATCH_OUTPUT, /* struct init_plain → struct init_done; from then on INIT_EV_OUTPUT */
+	INIT_CONNECT_PATH, /* struct init_connect_path → struct init_done, descriptor: the connected socket */
 
 	INIT_EV_HELLO = 0x100, /* struct init_hello: the first message of a connection */
 	INIT_EV_EXITED, /* struct init_ev_exited */
@@ -69,6 +70,14 @@ struct init_connect {
 	uint16_t port;
 	uint16_t family; /* enum init_family */
 	uint32_t reserved;
+};
+
+enum { INIT_PATH_SIZE = 1024 };
+
+/* A stream socket in the session's file system; -EAGAIN while its queue is full. */
+struct init_connect_path {
+	struct msg_header header;
+	char path[INIT_PATH_SIZE]; /* absolute */
 };
 
 struct init_hello {

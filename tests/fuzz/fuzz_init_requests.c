@@ -110,7 +110,7 @@ static void send_frame(int fd, const uint8_t *data, size_t n, uint8_t how)
 {
 	struct {
 		struct msg_header header;
-		uint8_t body[64];
+		uint8_t body[INIT_PATH_SIZE]; /* the largest */
 	} frame = { 0 };
 	const int fds[] = { fd, fd, fd, fd };
 	const struct msg_shape *shape = &init_requests[how % n_init_requests];

@@ -30,7 +30,7 @@ ADDRESSES = HAS_IPV4 | HAS_IPV6
 # enum spec_flags
 TTY, CDP_PIPE = 1, 2
 # enum init_op
-EXEC, SIGNAL, STOP, CONNECT, WATCH_OUTPUT = 1, 2, 3, 4, 5
+EXEC, SIGNAL, STOP, CONNECT, WATCH_OUTPUT, CONNECT_PATH = 1, 2, 3, 4, 5, 6
 EV_HELLO, EV_EXITED, EV_OUTPUT = 0x100, 0x101, 0x102
 REPLY = 0x8000
 STOP_SIGNAL, STOP_CDP = 1, 2
@@ -299,7 +299,13 @@ class Control:
 
     def connect(self, ident, port, family=0):
         """The error or a connected socket."""
-        error, _, fds = self.ask(CONNECT, ident, struct.pack("<HHI", port, family, 0))
+        return self.connected(*self.ask(CONNECT, ident, struct.pack("<HHI", port, family, 0)))
+
+    def connect_path(self, ident, path):
+        return self.connected(*self.ask(CONNECT_PATH, ident, struct.pack("<1024s", path.encode())))
+
+    @staticmethod
+    def connected(error, _, fds):
         if error:
             return error
         connected = socket.socket(fileno=fds[0])

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 
 #include "wire/def.h"
@@ -76,6 +77,19 @@ static int listen_on(uint16_t port, int backlog, int family)
 	return fd;
 }
 
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || copy_string(address.sun_path, sizeof(address.sun_path), path) < 0 ||
+		bind(fd, (const void *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0)
+		return -errno;
+	printf("ok\n");
+	fflush(stdout);
+	return fd;
+}
+
 static int serve(int listening)
 {
 	while (listening >= 0) {
@@ -121,6 +135,8 @@ static int run(int argc, char **argv)
 		return syscall(SYS_umount2, argv[2], 0) < 0 ? -errno : 0;
 	if (streq(what, "serve") && argc == 4)
 		return serve(listen_on((uint16_t)atoi(argv[2]), 8, atoi(argv[3])));
+	if (streq(what, "serve_at") && argc == 3)
+		return serve(listen_at(argv[2]));
 	if (streq(what, "listen") && argc == 4) {
 		r = listen_on((uint16_t)atoi(argv[2]), atoi(argv[3]), 4);
 		while (r >= 0)

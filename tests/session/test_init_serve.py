@@ -16,8 +16,8 @@ import unittest
 import unittest.mock
 
 from carrel_host import wait_until
-from carrel_init import (CDP_PIPE, CONNECT, EV_HELLO, EV_OUTPUT, EXEC, HEADER, MAX_EXECS, REPLY, SIGNAL, STOP, STOP_CDP,
-                         STOP_SIGNAL, TTY, WATCH_OUTPUT, Session, make_image, make_spec, status_of)
+from carrel_init import (CDP_PIPE, CONNECT, CONNECT_PATH, EV_HELLO, EV_OUTPUT, EXEC, HEADER, MAX_EXECS, REPLY, SIGNAL, STOP,
+                         STOP_CDP, STOP_SIGNAL, TTY, WATCH_OUTPUT, Session, make_image, make_spec, status_of)
 
 SLEEP = ["sleep", "1000"]
 
@@ -288,6 +288,27 @@ class Ports(Case):
                 self.assertEqual(connected.recv(100), b"hello\n")
         for i, (port, family) in enumerate(((8080, 6), (8086, 4), (9, 0), (9, 4), (9, 6)), start=20):
             self.assertEqual(control.connect(i, port, family), ("ECONNREFUSED", "connect", f"port {port}"))
+
+    def test_connect_to_a_path(self):
+        control = self.serving()
+        self.listen(control, 1, "serve_at", "/tmp/server")
+        self.assertEqual(control.run(2, ["busybox", "ln", "-s", "server", "/tmp/link"])[0], 0)
+        self.assertEqual(control.run(3, ["busybox", "mkfifo", "/tmp/fifo"])[0], 0)
+        for i, path in enumerate(("/tmp/server", "/tmp/link", "/tmp/../tmp/server", "/../../tmp/server"), start=10):
+            with control.connect_path(i, path) as connected:
+                self.assertEqual(connected.family, socket.AF_UNIX)
+                self.assertEqual(connected.recv(100), b"hello\n")
+        for i, (path, error) in enumerate((("/tmp/nothing", "ENOENT"), ("/tmp/fifo", "ENOTSOCK"), ("/tmp", "ENOTSOCK"),
+                                           ("/proc/1/fd/3", "ELOOP"), ("/proc/self/root/tmp/server", "ELOOP"),
+                                           ("/etc/passwd/x", "ENOTDIR")), start=20):
+            self.assertEqual(control.connect_path(i, path), (error, "connect", path))
+        self.assertEqual(control.run(30, ["true"])[0], 0)
+        # What is no absolute path, or has no end, costs control its connection.
+        control.send(CONNECT_PATH, 40, struct.pack("<1024s", b"tmp/server"))
+        self.assertIsNone(control.receive())
+        again = self.control(hello=("running", 1))
+        again.send(CONNECT_PATH, 41, b"/" * 1024)
+        self.assertIsNone(again.receive())
 
     def test_never_meets_itself(self):
         control = self.serving()
