@@ -2,6 +2,9 @@
 /*
  * The keeper of carrel-control: starts it as its own user without any capability, with the channel and the API socket
  * as its only descriptors, and starts it again when it ends. Sessions do not notice.
+ *
+ * Where a service manager starts control, as a unit of its own, it connects to a socket that only its user can reach,
+ * and the newest connection is control: the manager runs one at a time, and the one before has ended or is hung.
  */
 #include <fcntl.h>
 #include <grp.h>
@@ -78,7 +81,7 @@ static int child_drop_privileges(const struct keeper *keeper)
 static void child_exec(struct supervisor *super, int channel)
 {
 	char *const argv[] = { super->keeper.program, (char *)(uintptr_t)super->config_dir, NULL };
-	char *const envp[] = { getenv("JOURNAL_STREAM") ? (char *)(uintptr_t) "JOURNAL_STREAM=1" : NULL, NULL };
+	char *const envp[] = { NULL };
 	const char *what = "mount view";
 	sigset_t none;
 
@@ -163,6 +166,42 @@ static void on_control_closed(struct chan *chan, int error)
 	if (error < 0)
 		log_line(LOG_ERR, "carrel-control broke the protocol: %s", strerror(-error));
 	keeper_restart(super);
+	/* Of one that we started, the pidfd says when it is gone. */
+	if (super->keeper.listen_io.fd >= 0)
+		abandon_creations(super);
+}
+
+/* Speaks with control over CHANNEL, which is taken over. */
+static int open_channel(struct supervisor *super, int channel)
+{
+	struct keeper *keeper = &super->keeper;
+
+	keeper->greeted = false;
+	keeper->chan.shapes = super_requests;
+	keeper->chan.n_shapes = n_super_requests;
+	keeper->chan.on_message = on_control_message;
+	keeper->chan.on_closed = on_control_closed;
+	return chan_open(&keeper->chan, &super->loop, channel);
+}
+
+/* Control, started by the service manager, connects. Whoever is not its user is hung up on. */
+static void on_connect(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, keeper.listen_io);
+	struct keeper *keeper = &super->keeper;
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	_close_ int channel = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (channel < 0 || getsockopt(channel, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != keeper->uid)
+		return;
+	if (keeper->chan.io.fd >= 0) {
+		chan_close(&keeper->chan);
+		abandon_creations(super);
+	}
+	const int r = open_channel(super, steal_fd(&channel));
+	if (r < 0)
+		log_line(LOG_ERR, "carrel-control is not heard: %s", strerror(-r));
 }
 
 static void on_restart(struct loop_timer *timer)
@@ -190,6 +229,7 @@ int keeper_open(struct supervisor *super, struct err *err)
 {
 	struct keeper *keeper = &super->keeper;
 
+	keeper->listen_io = (struct loop_io){ .fd = service_socket("control"), .fn = on_connect };
 	keeper->pid_io = (struct loop_io){ .fd = -1, .fn = on_control_exit };
 	keeper->restart_timer.fn = on_restart;
 	keeper->chan.io.fd = -1;
@@ -221,21 +261,22 @@ static int fork_control(struct supervisor *super, int *ret_pidfd, int *ret_chann
 void keeper_start(struct supervisor *super)
 {
 	struct keeper *keeper = &super->keeper;
-	int channel = -1;
+	int channel = -1, r;
 
 	if (super->ending || keeper->pid_io.fd >= 0)
 		return;
+	if (keeper->listen_io.fd >= 0) {
+		r = loop_watch(&super->loop, &keeper->listen_io, EPOLLIN);
+		if (r < 0)
+			log_line(LOG_ERR, "carrel-control cannot connect: %s", strerror(-r));
+		return;
+	}
 	keeper->started_ns = boottime_ns();
-	keeper->greeted = false;
-	int r = fork_control(super, &keeper->pid_io.fd, &channel);
+	r = fork_control(super, &keeper->pid_io.fd, &channel);
 	if (r == 0) {
-		keeper->chan.shapes = super_requests;
-		keeper->chan.n_shapes = n_super_requests;
-		keeper->chan.on_message = on_control_message;
-		keeper->chan.on_closed = on_control_closed;
 		r = loop_watch(&super->loop, &keeper->pid_io, EPOLLIN);
 		if (r == 0)
-			r = chan_open(&keeper->chan, &super->loop, channel);
+			r = open_channel(super, channel);
 		else
 			close_fd(channel);
 	}

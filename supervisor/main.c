@@ -359,7 +359,7 @@ static int open_host(struct supervisor *super, const struct options *options, st
 		r = keeper_open(super, err);
 	if (r == 0)
 		r = network_open(super, err);
-	if (r == 0)
+	if (r == 0 && super->keeper.listen_io.fd < 0)
 		r = open_api_socket(super, err);
 	if (r < 0)
 		return r;
@@ -406,6 +406,8 @@ static int open_loop(struct supervisor *super, struct err *err)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
+	/* A log that nobody reads any more is an error, not the end. */
+	sigaddset(&signals, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	int r = loop_open(&super->loop);
 	if (r < 0)
@@ -435,6 +437,7 @@ static void leave_nothing(struct supervisor *super)
 
 static int serve(struct supervisor *super, const struct options *options, struct err *err)
 {
+	service_open(&super->service);
 	int r = open_loop(super, err);
 	if (r == 0)
 		r = privilege_trim(err);
@@ -451,6 +454,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 		return err_set(err, r, "ledger", "%s/ledger", super->config.run_dir);
 	keeper_start(super);
 	slots_refill_later(super);
+	manager_ready(super);
 	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", CARREL_VERSION,
 		super->config.n_templates, super->n_sessions, super->config.run_dir);
 	r = loop_run(&super->loop);

@@ -13,7 +13,8 @@
  *   ledger.c    what survives the supervisor's own death
  *   adopt.c     taking over what the ledger says
  *   network.c   who may reach sessions, interfaces that go away, rules that somebody removed
- *   keeper.c    starts carrel-control and starts it again
+ *   keeper.c    starts carrel-control and starts it again, or takes the one that the service manager starts
+ *   manager.c   what the service manager is told
  *   privilege.c capabilities kept, and why
  */
 #pragma once
@@ -23,6 +24,7 @@
 #include "supervisor/ledger.h"
 #include "wire/chan.h"
 #include "wire/plan.h"
+#include "wire/service.h"
 
 struct supervisor;
 struct session;
@@ -78,7 +80,8 @@ struct session {
 
 struct keeper {
 	struct chan chan; /* to carrel-control; closed while it is down */
-	struct loop_io pid_io; /* pidfd; -1 when it is down */
+	struct loop_io listen_io; /* the service manager starts control, and this is where it connects; or -1 */
+	struct loop_io pid_io; /* pidfd of the one that we started; -1 when it is down */
 	struct loop_timer restart_timer;
 	uint64_t started_ns;
 	uint32_t quick_deaths; /* in a row; sets the delay before the next start */
@@ -106,6 +109,9 @@ struct supervisor {
 	struct super_checked checked; /* what the host check last said */
 	uint64_t checked_ns; /* CLOCK_BOOTTIME; 0: never */
 	struct ledger ledger;
+	struct service service;
+	struct loop_timer service_timer;
+	size_t told_sessions; /* the number in the status */
 
 	int run_fd; /* <run_dir> */
 	int sessions_fd; /* <run_dir>/sessions */
@@ -280,6 +286,11 @@ void keeper_start(struct supervisor *super);
 void keeper_restart(struct supervisor *super);
 /* Lets control end by itself and waits for it: the end of the program. */
 void keeper_stop(struct supervisor *super);
+
+/* ---- manager.c ---- */
+
+/* Says READY=1, and from then on how many sessions there are, and that the loop goes round. */
+void manager_ready(struct supervisor *super);
 
 /* ---- privilege.c ---- */
 
