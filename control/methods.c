@@ -32,6 +32,7 @@ enum {
 #define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
 /* What session.create and session.ensure have in common. */
 #define CREATION \
+	{ "template", P_NAME, .required = true, .help = "what it is made from" }, \
 	LABELS("words for session.list to select by"), \
 	{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends after this long, used or not; null: never. The template's by default" }, \
 	{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for this long; null: never. The template's by default" }, \
