@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -330,10 +331,14 @@ class Running(unittest.TestCase):
         browser = json.loads((ROOT / "etc/carrel/templates.d/browser-host.json").read_text())
         cls.host = Host(templates={"browser": browser, "web": web}, images=("minimal", "host")).start()
         cls.client = cls.host.client()
+        cls.directory = cls.host.dir / "work"
+        (cls.directory / "node_modules").mkdir(parents=True)
+        (cls.directory / "node_modules/carrel").symlink_to(TOP / "clients/node")
         cls.environment = {
             **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
             "CARREL_SOCKET": str(cls.host.socket_path),
             "PATH": f"{ROOT / 'usr/bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(TOP / "clients/python"),
         }
 
     @classmethod
@@ -345,18 +350,25 @@ class Running(unittest.TestCase):
             self.client.call("session.remove", session=session["id"])
 
     def run_example(self, *command):
-        result = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
+        result = subprocess.run(command, env=self.environment, cwd=self.directory, capture_output=True, text=True, timeout=120)
         self.assertEqual(result.returncode, 0, f"{command[-1]}\n{result.stdout}{result.stderr}")
         return result.stdout
 
     def test_readme(self):
         examples = re.findall(r"^```(\w+)\n(.*?)^```", block(Readme.text, "examples"), re.S | re.M)
-        self.assertEqual([kind for kind, _ in examples], ["sh", "sh", "python"])
+        self.assertEqual([kind for kind, _ in examples], ["sh", "sh", "python", "js"])
         for kind, text in examples:
             with self.subTest(kind):
-                command = ["bash", "-euo", "pipefail", "-c"] if kind == "sh" else ["/usr/bin/python3", "-c"]
-                self.assertIn("Chrome/", self.run_example(*command, text))
+                if kind == "js" and not shutil.which("node"):
+                    self.skipTest("there is no node")
+                self.assertIn("Chrome/", self.run_example(*self.command(kind), text))
                 self.assertEqual(self.client.call("session.list")["sessions"], [], "it ends what it made")
+
+    @staticmethod
+    def command(kind):
+        """What runs a program that is its last argument."""
+        return {"sh": ["bash", "-euo", "pipefail", "-c"], "python": ["/usr/bin/python3", "-c"],
+                "js": ["node", "--input-type=module", "-e"]}[kind]
 
     def test_readme_in_passing(self):
         for command in re.findall(r"`(carrel (?:create|logs)[^`]*)`", Readme.text):

@@ -84,13 +84,14 @@ static void test_command_is_left_alone(void **state _unused_)
 	assert_string_equal(p.cli.command[0], "sh");
 	assert_string_equal(p.cli.command[2], "--json");
 	assert_string_equal(p.cli.command[3], "--");
+	assert_null(p.cli.command[4]);
 	PARSE(&p, "exec", "a", "-n", "ls", "-l", "--json");
 	assert_true(option_set(&p.cli, "no-stdin"));
 	assert_int_equal(p.cli.n_words, 1);
 	assert_false(p.cli.json);
 	assert_string_equal(p.cli.command[0], "ls");
 	assert_string_equal(p.cli.command[2], "--json");
-	assert_null(p.cli.command[4]);
+	assert_null(p.cli.command[3]);
 }
 
 static void test_secret_from_environment(void **state _unused_)

@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: Apache-2.0
+// Written by tools/update-clients from the methods table. Do not edit.
+
+import { CallOptions, CarrelError } from './base.js';
+
+export type SessionState = "creating" | "starting" | "ready" | "paused" | "stopping" | "ended";
+
+export type EndReason = "stopped" | "expired" | "idle" | "exited" | "failed" | "unhealthy" | "oom" | "host-restart";
+
+export interface End {
+	reason: EndReason;
+	at: string;
+	exit_code?: number;
+	signal?: number;
+	step?: string;
+	errno?: string;
+	message?: string;
+	log_tail?: string;
+}
+
+export interface Endpoint {
+	url?: string | null;
+	unix?: string;
+}
+
+export interface LimitValue {
+	value: number;
+	enforced: boolean;
+}
+
+export interface Step {
+	step: string;
+	ms: number;
+}
+
+export interface Session {
+	id: string;
+	template: string;
+	kind: string;
+	owner: string;
+	owner_hash: string;
+	task_id: string | null;
+	state: SessionState;
+	created_at: string;
+	ready_at: string | null;
+	expires_at: string | null;
+	idle_deadline: string | null;
+	last_activity_at: string | null;
+	end: End | null;
+	address: string | null;
+	ipv6: string | null;
+	hostname: string;
+	cdp_url: string | null;
+	rpc_url: string | null;
+	browser_view: string | null;
+	endpoints: Record<string, Endpoint>;
+	limits: Record<string, LimitValue>;
+	labels: Record<string, string>;
+	volumes: Array<any>;
+	timeline: Array<Step>;
+}
+
+export interface EnsuredSession extends Session {
+	isolation_mode: "shared" | "per-owner" | "per-task";
+	created: boolean;
+}
+
+export interface SessionList {
+	sessions: Array<Session>;
+	next_cursor: string | null;
+}
+
+export interface LogEntry {
+	at: string;
+	stream: "stdout" | "stderr" | "init";
+	text: string;
+}
+
+export interface Logs {
+	entries: Array<LogEntry>;
+	next: number;
+	skipped_bytes: number;
+	more: boolean;
+	ended: boolean;
+}
+
+export interface Stats {
+	session: string;
+	memory: Record<string, number | null> | null;
+	cpu: Record<string, number | null> | null;
+	pids: Record<string, number | null> | null;
+	io: any;
+	pressure: any;
+	limits: Record<string, LimitValue>;
+}
+
+export interface Version {
+	major: number;
+	minor: number;
+}
+
+export interface Hello {
+	api: Version;
+	version: string;
+	boot_id: string;
+	role: "client" | "operator" | "admin";
+	owner_prefix: string;
+	limits: Record<string, number>;
+	capabilities: Array<string>;
+}
+
+export interface Health {
+	status: string;
+	active_sessions: number;
+	sessions_by_state: Record<string, number>;
+	docker_available: boolean;
+	supervisor: string;
+	uptime_seconds: number;
+}
+
+export interface CheckItem {
+	name: string;
+	state: "ok" | "degraded" | "missing";
+	detail: string;
+	remedy: string | null;
+}
+
+export interface Check {
+	items: Array<CheckItem>;
+}
+
+export interface TemplateEndpoint {
+	name: string;
+	port: number;
+	url: string;
+}
+
+export interface Template {
+	name: string;
+	kind: string;
+	description: string;
+	image: string;
+	limits: Record<string, number>;
+	ttl_seconds: number | null;
+	idle_timeout_seconds: number | null;
+	grace_seconds: number;
+	egress: string;
+	egress_allowed: Array<string>;
+	endpoints: Array<TemplateEndpoint>;
+}
+
+export interface TemplateList {
+	templates: Array<Template>;
+}
+
+export interface ExecResult {
+	exit_code: number | null;
+	signal: number | null;
+	stdout: string;
+	stderr: string;
+	logs: Array<string>;
+	truncated: boolean;
+	dropped_bytes: number;
+	elapsed_seconds: number;
+}
+
+export interface Gone {
+	from: number;
+	to: number;
+}
+
+export interface Event {
+	seq?: number;
+	boot_id?: string;
+	at?: string;
+	kind: string;
+	session?: string | null;
+	owner?: string;
+	template?: string | null;
+	gone?: Gone;
+	reason?: EndReason;
+	exit_code?: number;
+	signal?: number;
+	step?: string;
+	errno?: string;
+	message?: string;
+	log_tail?: string;
+}
+
+export interface Subscription {
+	last: number;
+	boot_id: string;
+	gone: Gone | null;
+}
+
+export interface StreamOffer {
+	token: string;
+	expires_in_seconds: number;
+}
+
+export interface Limits {
+	/** hard limit of memory, page cache and tmpfs included; past it the session is killed as a whole */
+	memory_bytes?: number;
+	/** above this the session is slowed and its memory reclaimed */
+	memory_high_bytes?: number;
+	/** up to this memory is kept for the session when the host is short of it */
+	memory_low_bytes?: number;
+	/** hard limit of swap */
+	swap_bytes?: number;
+	/** CPUs' worth of time per 100 ms */
+	cpus?: number;
+	/** share of contended CPU time, 100 by default */
+	cpu_weight?: number;
+	/** processes and threads */
+	pids?: number;
+	/** what may be written to the root file system */
+	root_bytes?: number;
+	/** files that may be made in the root file system */
+	root_inodes?: number;
+	/** size of /dev/shm */
+	shm_bytes?: number;
+	/** open descriptors of each process */
+	open_files?: number;
+}
+
+/** no such thing, or it belongs to an owner outside the caller's prefix */
+export class NotFound extends CarrelError {}
+
+/** the id is taken */
+export class AlreadyExists extends CarrelError {}
+
+/** the idempotency key was used with other parameters, or a lease is held */
+export class Conflict extends CarrelError {}
+
+/** the caller's role or owner prefix does not permit it */
+export class Denied extends CarrelError {}
+
+/** a bound on connections, requests or bytes is reached; ask again after retry_after_ms */
+export class Busy extends CarrelError {}
+
+/** a configured limit is reached or would be passed; the message names it */
+export class Limit extends CarrelError {}
+
+/** the session's state does not allow it */
+export class InvalidState extends CarrelError {}
+
+/** it did not happen within the time given */
+export class Timeout extends CarrelError {}
+
+/** the session ended, or did not become ready in time */
+export class NotReady extends CarrelError {}
+
+/** a step failed and everything before it was undone; step and errno say which and why */
+export class Failed extends CarrelError {}
+
+/** this host or this version cannot do it */
+export class Unavailable extends CarrelError {}
+
+/** the host takes no new sessions */
+export class Draining extends CarrelError {}
+
+/** a parameter is missing, unknown or out of range; path names it */
+export class InvalidParams extends CarrelError {}
+
+/** Parameters of hello. */
+export interface HelloParams {
+	/** name and version of the calling program, for people */
+	client?: string;
+	/** the major version wanted; another one is refused (1 to 1000) */
+	api?: number;
+}
+
+/** Parameters of template.get. */
+export interface TemplateGetParams {
+	/** its name */
+	template: string;
+}
+
+/** Parameters of session.create. */
+export interface SessionCreateParams {
+	/** its id; one is made up when none is given */
+	id?: string;
+	/** whom it belongs to; a client's owner prefix by default */
+	owner?: string;
+	/** what it is for, in the caller's words */
+	task_id?: string;
+	/** words for session.list to select by */
+	labels?: Record<string, string>;
+	/** it ends after this long, used or not; null: never. The template's by default */
+	ttl_seconds?: number | null;
+	/** it ends when not used for this long; null: never. The template's by default */
+	idle_timeout_seconds?: number | null;
+	/** lower limits than the template's, by name; the reference ends with a list of them */
+	limits?: Limits;
+	/** environment of the workload, added to the template's */
+	env?: Record<string, string>;
+	/** as env, but shown and kept nowhere */
+	secrets?: Record<string, string>;
+	/** a network policy that the template allows */
+	egress?: string;
+	/** argument vector of the workload instead of the template's */
+	command?: Array<string>;
+	/** when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too */
+	wait?: "created" | "ready";
+	/** makes asking again safe; other parameters with the same key are a conflict */
+	idempotency_key?: string;
+}
+
+/** Parameters of session.ensure. */
+export interface SessionEnsureParams {
+	/** one session for all who ask with the same owner or none, one for each owner, or one for each task */
+	isolation: "shared" | "per-owner" | "per-task";
+	/** whom it belongs to. By default: per-task, the task_id; else the first that there is of metadata.user_id, metadata.session_id, thread_id, task_id and "default", below the owner prefix that a client has */
+	owner?: string;
+	/** what it is for; required with per-task unless owner is given */
+	task_id?: string;
+	/** may name the owner */
+	thread_id?: string;
+	/** its members user_id and session_id may name the owner; the others are not looked at */
+	metadata?: Record<string, any>;
+	/** the id of a session that is made; one is made up when none is given */
+	id?: string;
+	/** words for session.list to select by */
+	labels?: Record<string, string>;
+	/** it ends after this long, used or not; null: never. The template's by default */
+	ttl_seconds?: number | null;
+	/** it ends when not used for this long; null: never. The template's by default */
+	idle_timeout_seconds?: number | null;
+	/** lower limits than the template's, by name; the reference ends with a list of them */
+	limits?: Limits;
+	/** environment of the workload, added to the template's */
+	env?: Record<string, string>;
+	/** as env, but shown and kept nowhere */
+	secrets?: Record<string, string>;
+	/** a network policy that the template allows */
+	egress?: string;
+	/** argument vector of the workload instead of the template's */
+	command?: Array<string>;
+	/** when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too */
+	wait?: "created" | "ready";
+	/** makes asking again safe; other parameters with the same key are a conflict */
+	idempotency_key?: string;
+}
+
+/** Parameters of session.get. */
+export interface SessionGetParams {
+	/** the session's id */
+	session?: string;
+	/** or its owner: the newest of his sessions, one that has not ended first */
+	owner?: string;
+}
+
+/** Parameters of session.list. */
+export interface SessionListParams {
+	/** of this owner only */
+	owner?: string;
+	/** of this template only */
+	template?: string;
+	/** in this state only */
+	state?: "creating" | "starting" | "ready" | "paused" | "stopping" | "ended";
+	/** with all of these labels */
+	labels?: Record<string, string>;
+	/** next_cursor of the page before */
+	cursor?: string;
+	/** sessions in a page, 100 by default (1 to 1000) */
+	limit?: number;
+}
+
+/** Parameters of session.wait. */
+export interface SessionWaitParams {
+	/** the session's id */
+	session: string;
+	/** what to wait for */
+	for: "ready" | "ended";
+	/** then the error timeout; for ever by default (0 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of session.stop. */
+export interface SessionStopParams {
+	/** the session's id */
+	session?: string;
+	/** or its owner: the newest of his sessions, one that has not ended first */
+	owner?: string;
+	/** instead of the template's (0 to 3600) */
+	grace_seconds?: number;
+}
+
+/** Parameters of session.remove. */
+export interface SessionRemoveParams {
+	/** the session's id */
+	session?: string;
+	/** or its owner: the newest of his sessions, one that has not ended first */
+	owner?: string;
+}
+
+/** Parameters of session.logs. */
+export interface SessionLogsParams {
+	/** the session's id */
+	session: string;
+	/** as more is written, send notifications "log" of the same form on this connection, until ended */
+	follow?: boolean;
+	/** next of an earlier answer */
+	since?: number;
+	/** of text in the answer, 65536 by default (1 to 524288) */
+	max_bytes?: number;
+}
+
+/** Parameters of session.stats. */
+export interface SessionStatsParams {
+	/** the session's id */
+	session: string;
+}
+
+/** Parameters of session.pause. */
+export interface SessionPauseParams {
+	/** the session's id */
+	session: string;
+}
+
+/** Parameters of session.resume. */
+export interface SessionResumeParams {
+	/** the session's id */
+	session: string;
+}
+
+/** Parameters of session.heartbeat. */
+export interface SessionHeartbeatParams {
+	/** the session's id */
+	session?: string;
+	/** or its owner: the newest of his sessions, one that has not ended first */
+	owner?: string;
+}
+
+/** Parameters of session.extend. */
+export interface SessionExtendParams {
+	/** the session's id */
+	session: string;
+	/** from now; null: no end */
+	ttl_seconds: number | null;
+}
+
+/** Parameters of exec.run. */
+export interface ExecRunParams {
+	/** the session's id */
+	session: string;
+	/** argument vector; a program without a slash is looked for in PATH */
+	command: Array<string>;
+	/** environment, added to the template's */
+	env?: Record<string, string>;
+	/** directory to run in, an absolute path; the workload's by default */
+	cwd?: string;
+	/** name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** its standard input, which then ends; /dev/null by default */
+	stdin?: string;
+	/** then its process group is killed (SIGKILL), and the error timeout has in data.result what it printed; no end by default (0.001 to 31622400) */
+	timeout_seconds?: number;
+	/** of both streams together to keep, from the start: 1048576 by default; never more than fits into three quarters of client_limits.max_queued_bytes with all that the connection waits for (0 to 16777216) */
+	max_output_bytes?: number;
+	/** standard error goes where standard output goes */
+	merge?: boolean;
+}
+
+/** Parameters of events.subscribe. */
+export interface EventsSubscribeParams {
+	/** the last number seen; what came after it is sent first */
+	since?: number;
+	/** of this owner's sessions only */
+	owner?: string;
+	/** of this session only */
+	session?: string;
+	/** of these kinds only: "session.ended", or "session.*" for a group */
+	kinds?: Array<string>;
+}
+
+/** The interface itself. */
+export interface RpcMethods {
+	/** This reference as an OpenRPC document. Answers with an OpenRPC 1.3 document. */
+	discover(params?: {}, options?: CallOptions): Promise<any>;
+}
+
+/** The host. */
+export interface SystemMethods {
+	/** Whether the service works, for a monitor. Answers with {status, active_sessions, sessions_by_state, docker_available, supervisor, uptime_seconds}. */
+	health(params?: {}, options?: CallOptions): Promise<Health>;
+	/** What this host is and how it is configured. Answers with {version, api, boot_id, kernel, machine, host, uptime_seconds, templates, max_sessions, …}. */
+	info(params?: {}, options?: CallOptions): Promise<any>;
+	/** The host's features that sessions need, each ok, degraded or missing, with the remedy. Answers with {items: [{name, state, detail, remedy}]}. */
+	check(params?: {}, options?: CallOptions): Promise<Check>;
+}
+
+/** What sessions are made from. */
+export interface TemplateMethods {
+	/** The templates that sessions are made from. Answers with {templates: [template]}. */
+	list(params?: {}, options?: CallOptions): Promise<TemplateList>;
+	/** One template: limits, deadlines, endpoints. Answers with a template. */
+	get(params: TemplateGetParams, options?: CallOptions): Promise<Template>;
+}
+
+/** Sessions. */
+export interface SessionMethods {
+	/** Makes a session. The same idempotency_key and parameters give the same session again. Answers with a session. */
+	create(params?: SessionCreateParams, options?: CallOptions): Promise<Session>;
+	/** The session that there is for somebody, which counts as use of it; or a new one, in place of one that has ended. Answers with the session, with isolation_mode and created: whether this call made it. */
+	ensure(params: SessionEnsureParams, options?: CallOptions): Promise<EnsuredSession>;
+	/** One session. Answers with a session. */
+	get(params: SessionGetParams, options?: CallOptions): Promise<Session>;
+	/** Sessions, oldest first, a page at a time. Answers with {sessions: [session], next_cursor}: null on the last page. */
+	list(params?: SessionListParams, options?: CallOptions): Promise<SessionList>;
+	/** Answers when the session is ready, or has ended. Answers with the session. */
+	wait(params: SessionWaitParams, options?: CallOptions): Promise<Session>;
+	/** Ends a session: its stop signal, the grace, then SIGKILL to all that is left. Answers when it has ended. Answers with the session. */
+	stop(params: SessionStopParams, options?: CallOptions): Promise<Session>;
+	/** Ends a session if it has not ended, and forgets it. Answers with the session as it was. */
+	remove(params: SessionRemoveParams, options?: CallOptions): Promise<Session>;
+	/** What the workload wrote to its standard output and error, from a ring of bounded size. Answers with {entries: [{at, stream, text}], next, skipped_bytes, more, ended}. */
+	logs(params: SessionLogsParams, options?: CallOptions): Promise<Logs>;
+	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, limits}; null where the host does not count it. */
+	stats(params: SessionStatsParams, options?: CallOptions): Promise<Stats>;
+	/** Freezes every process of a session. Answers with the session. */
+	pause(params: SessionPauseParams, options?: CallOptions): Promise<Session>;
+	/** Thaws a paused session. Answers with the session. */
+	resume(params: SessionResumeParams, options?: CallOptions): Promise<Session>;
+	/** Counts as use: the idle timeout begins anew. Answers with the session. */
+	heartbeat(params: SessionHeartbeatParams, options?: CallOptions): Promise<Session>;
+	/** Moves the end of a session's time. Answers with the session. */
+	extend(params: SessionExtendParams, options?: CallOptions): Promise<Session>;
+}
+
+/** Commands in sessions. */
+export interface ExecMethods {
+	/** Runs a command in a session, and answers with what it printed when it has ended. Answers with {exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}. */
+	run(params: ExecRunParams, options?: CallOptions): Promise<ExecResult>;
+}
+
+/** What happens. */
+export interface EventsMethods {
+	/** Sends notifications "event" on this connection until it ends. Answers with {last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null. */
+	subscribe(params?: EventsSubscribeParams, options?: CallOptions): Promise<Subscription>;
+}
+
+/** Methods without a group. */
+export interface Methods {
+	readonly rpc: RpcMethods;
+	readonly system: SystemMethods;
+	readonly template: TemplateMethods;
+	readonly session: SessionMethods;
+	readonly exec: ExecMethods;
+	readonly events: EventsMethods;
+	/** Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional. Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}. */
+	hello(params?: HelloParams, options?: CallOptions): Promise<Hello>;
+}
+
+export const kinds: Record<string, typeof CarrelError>;
+export const methods: string[];

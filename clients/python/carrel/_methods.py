@@ -1,0 +1,692 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Written by tools/update-clients from the methods table. Do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from ._base import UNSET, Error, Unset, given
+
+__all__ = [
+    "SessionState", "EndReason", "End", "Endpoint", "LimitValue", "Step", "Session", "EnsuredSession", "SessionList",
+    "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check", "TemplateEndpoint", "Template",
+    "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer", "Limits", "NotFound",
+    "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState", "Timeout", "NotReady", "Failed",
+    "Unavailable", "Draining", "InvalidParams",
+]
+
+Call = Callable[..., Any]
+
+SessionState = Literal["creating", "starting", "ready", "paused", "stopping", "ended"]
+
+EndReason = Literal["stopped", "expired", "idle", "exited", "failed", "unhealthy", "oom", "host-restart"]
+
+
+class End(TypedDict):
+    reason: EndReason
+    at: str
+    exit_code: NotRequired[int]
+    signal: NotRequired[int]
+    step: NotRequired[str]
+    errno: NotRequired[str]
+    message: NotRequired[str]
+    log_tail: NotRequired[str]
+
+
+class Endpoint(TypedDict):
+    url: NotRequired[str | None]
+    unix: NotRequired[str]
+
+
+class LimitValue(TypedDict):
+    value: float
+    enforced: bool
+
+
+class Step(TypedDict):
+    step: str
+    ms: float
+
+
+class Session(TypedDict):
+    id: str
+    template: str
+    kind: str
+    owner: str
+    owner_hash: str
+    task_id: str | None
+    state: SessionState
+    created_at: str
+    ready_at: str | None
+    expires_at: str | None
+    idle_deadline: str | None
+    last_activity_at: str | None
+    end: End | None
+    address: str | None
+    ipv6: str | None
+    hostname: str
+    cdp_url: str | None
+    rpc_url: str | None
+    browser_view: str | None
+    endpoints: dict[str, Endpoint]
+    limits: dict[str, LimitValue]
+    labels: dict[str, str]
+    volumes: list[Any]
+    timeline: list[Step]
+
+
+class EnsuredSession(Session):
+    isolation_mode: Literal["shared", "per-owner", "per-task"]
+    created: bool
+
+
+class SessionList(TypedDict):
+    sessions: list[Session]
+    next_cursor: str | None
+
+
+class LogEntry(TypedDict):
+    at: str
+    stream: Literal["stdout", "stderr", "init"]
+    text: str
+
+
+class Logs(TypedDict):
+    entries: list[LogEntry]
+    next: int
+    skipped_bytes: int
+    more: bool
+    ended: bool
+
+
+class Stats(TypedDict):
+    session: str
+    memory: dict[str, float | None] | None
+    cpu: dict[str, float | None] | None
+    pids: dict[str, float | None] | None
+    io: Any
+    pressure: Any
+    limits: dict[str, LimitValue]
+
+
+class Version(TypedDict):
+    major: int
+    minor: int
+
+
+class Hello(TypedDict):
+    api: Version
+    version: str
+    boot_id: str
+    role: Literal["client", "operator", "admin"]
+    owner_prefix: str
+    limits: dict[str, int]
+    capabilities: list[str]
+
+
+class Health(TypedDict):
+    status: str
+    active_sessions: int
+    sessions_by_state: dict[str, int]
+    docker_available: bool
+    supervisor: str
+    uptime_seconds: float
+
+
+class CheckItem(TypedDict):
+    name: str
+    state: Literal["ok", "degraded", "missing"]
+    detail: str
+    remedy: str | None
+
+
+class Check(TypedDict):
+    items: list[CheckItem]
+
+
+class TemplateEndpoint(TypedDict):
+    name: str
+    port: int
+    url: str
+
+
+class Template(TypedDict):
+    name: str
+    kind: str
+    description: str
+    image: str
+    limits: dict[str, float]
+    ttl_seconds: float | None
+    idle_timeout_seconds: float | None
+    grace_seconds: float
+    egress: str
+    egress_allowed: list[str]
+    endpoints: list[TemplateEndpoint]
+
+
+class TemplateList(TypedDict):
+    templates: list[Template]
+
+
+class ExecResult(TypedDict):
+    exit_code: int | None
+    signal: int | None
+    stdout: str
+    stderr: str
+    logs: list[str]
+    truncated: bool
+    dropped_bytes: int
+    elapsed_seconds: float
+
+
+Gone = TypedDict("Gone", {"from": int, "to": int})
+
+
+class Event(TypedDict):
+    seq: NotRequired[int]
+    boot_id: NotRequired[str]
+    at: NotRequired[str]
+    kind: str
+    session: NotRequired[str | None]
+    owner: NotRequired[str]
+    template: NotRequired[str | None]
+    gone: NotRequired[Gone]
+    reason: NotRequired[EndReason]
+    exit_code: NotRequired[int]
+    signal: NotRequired[int]
+    step: NotRequired[str]
+    errno: NotRequired[str]
+    message: NotRequired[str]
+    log_tail: NotRequired[str]
+
+
+class Subscription(TypedDict):
+    last: int
+    boot_id: str
+    gone: Gone | None
+
+
+class StreamOffer(TypedDict):
+    token: str
+    expires_in_seconds: float
+
+
+class Limits(TypedDict, total=False):
+    memory_bytes: int  # hard limit of memory, page cache and tmpfs included; past it the session is killed as a whole
+    memory_high_bytes: int  # above this the session is slowed and its memory reclaimed
+    memory_low_bytes: int  # up to this memory is kept for the session when the host is short of it
+    swap_bytes: int  # hard limit of swap
+    cpus: float  # CPUs' worth of time per 100 ms
+    cpu_weight: int  # share of contended CPU time, 100 by default
+    pids: int  # processes and threads
+    root_bytes: int  # what may be written to the root file system
+    root_inodes: int  # files that may be made in the root file system
+    shm_bytes: int  # size of /dev/shm
+    open_files: int  # open descriptors of each process
+
+
+class NotFound(Error):
+    """No such thing, or it belongs to an owner outside the caller's prefix."""
+
+
+class AlreadyExists(Error):
+    """The id is taken."""
+
+
+class Conflict(Error):
+    """The idempotency key was used with other parameters, or a lease is held."""
+
+
+class Denied(Error):
+    """The caller's role or owner prefix does not permit it."""
+
+
+class Busy(Error):
+    """A bound on connections, requests or bytes is reached; ask again after retry_after_ms."""
+
+
+class Limit(Error):
+    """A configured limit is reached or would be passed; the message names it."""
+
+
+class InvalidState(Error):
+    """The session's state does not allow it."""
+
+
+class Timeout(Error):
+    """It did not happen within the time given."""
+
+
+class NotReady(Error):
+    """The session ended, or did not become ready in time."""
+
+
+class Failed(Error):
+    """A step failed and everything before it was undone; step and errno say which and why."""
+
+
+class Unavailable(Error):
+    """This host or this version cannot do it."""
+
+
+class Draining(Error):
+    """The host takes no new sessions."""
+
+
+class InvalidParams(Error):
+    """A parameter is missing, unknown or out of range; path names it."""
+
+
+KINDS: dict[str, type[Error]] = {
+    "not_found": NotFound, "already_exists": AlreadyExists, "conflict": Conflict, "denied": Denied, "busy": Busy,
+    "limit": Limit, "invalid_state": InvalidState, "timeout": Timeout, "not_ready": NotReady, "failed": Failed,
+    "unavailable": Unavailable, "draining": Draining, "invalid_params": InvalidParams,
+}
+
+
+class RpcMethods:
+    """The interface itself."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def discover(self) -> Any:
+        """This reference as an OpenRPC document.
+
+        Answers with an OpenRPC 1.3 document.
+        """
+        return self._call("rpc.discover")
+
+
+class SystemMethods:
+    """The host."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def health(self) -> Health:
+        """Whether the service works, for a monitor.
+
+        Answers with {status, active_sessions, sessions_by_state, docker_available, supervisor, uptime_seconds}.
+        """
+        return self._call("system.health")
+
+    def info(self) -> Any:
+        """What this host is and how it is configured.
+
+        Answers with {version, api, boot_id, kernel, machine, host, uptime_seconds, templates, max_sessions, …}.
+        """
+        return self._call("system.info")
+
+    def check(self) -> Check:
+        """The host's features that sessions need, each ok, degraded or missing, with the remedy.
+
+        Answers with {items: [{name, state, detail, remedy}]}.
+        """
+        return self._call("system.check")
+
+
+class TemplateMethods:
+    """What sessions are made from."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def list(self) -> TemplateList:
+        """The templates that sessions are made from.
+
+        Answers with {templates: [template]}.
+        """
+        return self._call("template.list")
+
+    def get(self, template: str) -> Template:
+        """One template: limits, deadlines, endpoints.
+
+        template: its name
+
+        Answers with a template.
+        """
+        return self._call("template.get", given({"template": template}))
+
+
+class SessionMethods:
+    """Sessions."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def create(
+        self,
+        *,
+        id: str | None = None,
+        owner: str | None = None,
+        task_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: float | None | Unset = UNSET,
+        idle_timeout_seconds: float | None | Unset = UNSET,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        egress: str | None = None,
+        command: Sequence[str] | None = None,
+        wait: Literal["created", "ready"] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Session:
+        """Makes a session. The same idempotency_key and parameters give the same session again.
+
+        id: its id; one is made up when none is given
+        owner: whom it belongs to; a client's owner prefix by default
+        task_id: what it is for, in the caller's words
+        labels: words for session.list to select by
+        ttl_seconds: it ends after this long, used or not; null: never. The template's by default
+        idle_timeout_seconds: it ends when not used for this long; null: never. The template's by default
+        limits: lower limits than the template's, by name; the reference ends with a list of them
+        env: environment of the workload, added to the template's
+        secrets: as env, but shown and kept nowhere
+        egress: a network policy that the template allows
+        command: argument vector of the workload instead of the template's
+        wait: when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too
+        idempotency_key: makes asking again safe; other parameters with the same key are a conflict
+
+        Answers with a session.
+        """
+        return self._call("session.create", given(
+            {"id": id, "owner": owner, "task_id": task_id, "labels": labels, "limits": limits, "env": env, "secrets":
+             secrets, "egress": egress, "command": command, "wait": wait, "idempotency_key": idempotency_key},
+            {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
+        ))
+
+    def ensure(
+        self,
+        isolation: Literal["shared", "per-owner", "per-task"],
+        *,
+        owner: str | None = None,
+        task_id: str | None = None,
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: float | None | Unset = UNSET,
+        idle_timeout_seconds: float | None | Unset = UNSET,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        egress: str | None = None,
+        command: Sequence[str] | None = None,
+        wait: Literal["created", "ready"] | None = None,
+        idempotency_key: str | None = None,
+    ) -> EnsuredSession:
+        """The session that there is for somebody, which counts as use of it; or a new one, in place of one that has
+        ended.
+
+        isolation: one session for all who ask with the same owner or none, one for each owner, or one for each task
+        owner: whom it belongs to. By default: per-task, the task_id; else the first that there is of
+            metadata.user_id, metadata.session_id, thread_id, task_id and "default", below the owner prefix that a
+            client has
+        task_id: what it is for; required with per-task unless owner is given
+        thread_id: may name the owner
+        metadata: its members user_id and session_id may name the owner; the others are not looked at
+        id: the id of a session that is made; one is made up when none is given
+        labels: words for session.list to select by
+        ttl_seconds: it ends after this long, used or not; null: never. The template's by default
+        idle_timeout_seconds: it ends when not used for this long; null: never. The template's by default
+        limits: lower limits than the template's, by name; the reference ends with a list of them
+        env: environment of the workload, added to the template's
+        secrets: as env, but shown and kept nowhere
+        egress: a network policy that the template allows
+        command: argument vector of the workload instead of the template's
+        wait: when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too
+        idempotency_key: makes asking again safe; other parameters with the same key are a conflict
+
+        Answers with the session, with isolation_mode and created: whether this call made it.
+        """
+        return self._call("session.ensure", given(
+            {"isolation": isolation, "owner": owner, "task_id": task_id, "thread_id": thread_id, "metadata": metadata,
+             "id": id, "labels": labels, "limits": limits, "env": env, "secrets": secrets, "egress": egress,
+             "command": command, "wait": wait, "idempotency_key": idempotency_key},
+            {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
+        ))
+
+    def get(self, session: str | None = None, *, owner: str | None = None) -> Session:
+        """One session.
+
+        session: the session's id
+        owner: or its owner: the newest of his sessions, one that has not ended first
+
+        Answers with a session.
+        """
+        return self._call("session.get", given({"session": session, "owner": owner}))
+
+    def list(
+        self,
+        *,
+        owner: str | None = None,
+        template: str | None = None,
+        state: Literal["creating", "starting", "ready", "paused", "stopping", "ended"] | None = None,
+        labels: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> SessionList:
+        """Sessions, oldest first, a page at a time.
+
+        owner: of this owner only
+        template: of this template only
+        state: in this state only
+        labels: with all of these labels
+        cursor: next_cursor of the page before
+        limit: sessions in a page, 100 by default (1 to 1000)
+
+        Answers with {sessions: [session], next_cursor}: null on the last page.
+        """
+        return self._call("session.list", given(
+            {"owner": owner, "template": template, "state": state, "labels": labels, "cursor": cursor, "limit":
+             limit},
+        ))
+
+    def wait(self, session: str, for_: Literal["ready", "ended"], *, timeout_seconds: float | None = None) -> Session:
+        """Answers when the session is ready, or has ended.
+
+        session: the session's id
+        for_: what to wait for
+        timeout_seconds: then the error timeout; for ever by default (0 to 31622400)
+
+        Answers with the session.
+        """
+        return self._call("session.wait", given(
+            {"session": session, "for": for_, "timeout_seconds": timeout_seconds},
+        ))
+
+    def stop(
+        self,
+        session: str | None = None,
+        *,
+        owner: str | None = None,
+        grace_seconds: float | None = None,
+    ) -> Session:
+        """Ends a session: its stop signal, the grace, then SIGKILL to all that is left. Answers when it has ended.
+
+        session: the session's id
+        owner: or its owner: the newest of his sessions, one that has not ended first
+        grace_seconds: instead of the template's (0 to 3600)
+
+        Answers with the session.
+        """
+        return self._call("session.stop", given({"session": session, "owner": owner, "grace_seconds": grace_seconds}))
+
+    def remove(self, session: str | None = None, *, owner: str | None = None) -> Session:
+        """Ends a session if it has not ended, and forgets it.
+
+        session: the session's id
+        owner: or its owner: the newest of his sessions, one that has not ended first
+
+        Answers with the session as it was.
+        """
+        return self._call("session.remove", given({"session": session, "owner": owner}))
+
+    def logs(
+        self,
+        session: str,
+        *,
+        follow: bool | None = None,
+        since: int | None = None,
+        max_bytes: int | None = None,
+    ) -> Logs:
+        """What the workload wrote to its standard output and error, from a ring of bounded size.
+
+        session: the session's id
+        follow: as more is written, send notifications "log" of the same form on this connection, until ended
+        since: next of an earlier answer
+        max_bytes: of text in the answer, 65536 by default (1 to 524288)
+
+        Answers with {entries: [{at, stream, text}], next, skipped_bytes, more, ended}.
+        """
+        return self._call("session.logs", given(
+            {"session": session, "follow": follow, "since": since, "max_bytes": max_bytes},
+        ))
+
+    def stats(self, session: str) -> Stats:
+        """What the session uses now.
+
+        session: the session's id
+
+        Answers with {session, memory, cpu, pids, io, pressure, limits}; null where the host does not count it.
+        """
+        return self._call("session.stats", given({"session": session}))
+
+    def pause(self, session: str) -> Session:
+        """Freezes every process of a session.
+
+        session: the session's id
+
+        Answers with the session.
+        """
+        return self._call("session.pause", given({"session": session}))
+
+    def resume(self, session: str) -> Session:
+        """Thaws a paused session.
+
+        session: the session's id
+
+        Answers with the session.
+        """
+        return self._call("session.resume", given({"session": session}))
+
+    def heartbeat(self, session: str | None = None, *, owner: str | None = None) -> Session:
+        """Counts as use: the idle timeout begins anew.
+
+        session: the session's id
+        owner: or its owner: the newest of his sessions, one that has not ended first
+
+        Answers with the session.
+        """
+        return self._call("session.heartbeat", given({"session": session, "owner": owner}))
+
+    def extend(self, session: str, ttl_seconds: float | None) -> Session:
+        """Moves the end of a session's time.
+
+        session: the session's id
+        ttl_seconds: from now; null: no end
+
+        Answers with the session.
+        """
+        return self._call("session.extend", given({"session": session}, {"ttl_seconds": ttl_seconds}))
+
+
+class ExecMethods:
+    """Commands in sessions."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def run(
+        self,
+        session: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        stdin: str | None = None,
+        timeout_seconds: float | None = None,
+        max_output_bytes: int | None = None,
+        merge: bool | None = None,
+    ) -> ExecResult:
+        """Runs a command in a session, and answers with what it printed when it has ended.
+
+        session: the session's id
+        command: argument vector; a program without a slash is looked for in PATH
+        env: environment, added to the template's
+        cwd: directory to run in, an absolute path; the workload's by default
+        user: name, name:group, uid or uid:gid in the session; the workload's by default
+        stdin: its standard input, which then ends; /dev/null by default
+        timeout_seconds: then its process group is killed (SIGKILL), and the error timeout has in data.result what it
+            printed; no end by default (0.001 to 31622400)
+        max_output_bytes: of both streams together to keep, from the start: 1048576 by default; never more than fits
+            into three quarters of client_limits.max_queued_bytes with all that the connection waits for (0 to
+            16777216)
+        merge: standard error goes where standard output goes
+
+        Answers with {exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}.
+        """
+        return self._call("exec.run", given(
+            {"session": session, "command": command, "env": env, "cwd": cwd, "user": user, "stdin": stdin,
+             "timeout_seconds": timeout_seconds, "max_output_bytes": max_output_bytes, "merge": merge},
+        ))
+
+
+class EventsMethods:
+    """What happens."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def subscribe(
+        self,
+        *,
+        since: int | None = None,
+        owner: str | None = None,
+        session: str | None = None,
+        kinds: Sequence[str] | None = None,
+    ) -> Subscription:
+        """Sends notifications "event" on this connection until it ends.
+
+        since: the last number seen; what came after it is sent first
+        owner: of this owner's sessions only
+        session: of this session only
+        kinds: of these kinds only: "session.ended", or "session.*" for a group
+
+        Answers with {last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer
+            kept, or null.
+        """
+        return self._call("events.subscribe", given(
+            {"since": since, "owner": owner, "session": session, "kinds": kinds},
+        ))
+
+
+class Methods:
+    """Every method, by group: `client.session.create(...)` calls session.create."""
+
+    _call: Call
+    rpc: RpcMethods
+    system: SystemMethods
+    template: TemplateMethods
+    session: SessionMethods
+    exec: ExecMethods
+    events: EventsMethods
+
+    def hello(self, *, client: str | None = None, api: int | None = None) -> Hello:
+        """Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional.
+
+        client: name and version of the calling program, for people
+        api: the major version wanted; another one is refused (1 to 1000)
+
+        Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}.
+        """
+        return self._call("hello", given({"client": client, "api": api}))
+
+
+GROUPS: dict[str, Callable[[Call], Any]] = {
+    "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "exec":
+    ExecMethods, "events": EventsMethods,
+}

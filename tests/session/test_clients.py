@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client libraries against a real carrel: every type they promise, errors, threads, events over a restart."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from carrel_host import Host, own_network, scaled, wait_until
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "clients/python"))
+
+import carrel  # noqa: E402
+
+TYPES = json.loads((TOP / "clients/types.json").read_text())
+NODE = shutil.which("node")
+THREADS, EACH = 16, 20
+
+
+def setUpModule():
+    own_network()
+
+
+def alternatives(text):
+    """The parts of a union of clients/types.json."""
+    return [part.strip() for part in re.split(r"\|(?![^<]*>)", text)]
+
+
+def fits(value, kind, types):
+    """What is wrong with VALUE as a KIND of clients/types.json, or None."""
+    wrong = [fits_one(value, one, types) for one in alternatives(kind)]
+    return None if None in wrong else f"{repr(value)[:60]} is no {kind}: {wrong[0] if len(wrong) == 1 else wrong}"
+
+
+def fits_one(value, kind, types):
+    plain = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "any": object}
+    if kind in plain:
+        return None if isinstance(value, plain[kind]) and (kind == "boolean" or not isinstance(value, bool) or kind == "any") \
+            else kind
+    if kind.startswith('"'):
+        return None if value == json.loads(kind) else kind
+    if container := re.fullmatch(r"(list|map)<(.*)>", kind):
+        if not isinstance(value, list if container[1] == "list" else dict):
+            return kind
+        found = [fits(v, container[2], types) for v in (value if container[1] == "list" else value.values())]
+        return next((wrong for wrong in found if wrong), None)
+    if isinstance(types[kind], str):
+        return fits(value, types[kind], types)
+    if not isinstance(value, dict):
+        return kind
+    declared = {**types.get(types[kind].get("..."), {}), **types[kind]}
+    declared.pop("...", None)
+    members = {name.rstrip("?"): inner for name, inner in declared.items()}
+    missing = {name for name in declared if not name.endswith("?")} - set(value)
+    if missing or set(value) - set(members):
+        return f"{kind}: {missing} missing, {set(value) - set(members)} unknown"
+    return next((f"{name}: {wrong}" for name, v in value.items() if (wrong := fits(v, members[name], types))), None)
+
+
+def example(language):
+    text = (TOP / f"clients/{language}/README.md").read_text()
+    return re.search(r"<!-- example: begin.*?```\w+\n(.*?)```", text, re.S)[1]
+
+
+class Clients(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host().start()
+        cls.environment = {**os.environ, "CARREL_SOCKET": str(cls.host.socket_path),
+                           "PYTHONPATH": str(TOP / "clients/python")}
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+
+    def setUp(self):
+        self.client = carrel.Client(str(self.host.socket_path), timeout=scaled(30))
+
+    def tearDown(self):
+        for session in list(self.client.each_session()):
+            self.client.session.remove(session["id"])
+        self.client.close()
+
+    def node(self, code):
+        """Runs CODE in Node as a module that may import 'carrel'; what it printed."""
+        with tempfile.TemporaryDirectory(prefix="carrel-node-") as directory:
+            modules = pathlib.Path(directory, "node_modules")
+            modules.mkdir()
+            (modules / "carrel").symlink_to(TOP / "clients/node")
+            script = pathlib.Path(directory, "test.mjs")
+            script.write_text(code)
+            result = subprocess.run([NODE, script], env=self.environment, capture_output=True, text=True, timeout=scaled(60))
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return result.stdout
+
+
+class Python(Clients):
+    def test_example(self):
+        result = subprocess.run([sys.executable, "-W", "error", "-c", example("python")], env=self.environment,
+                                capture_output=True, text=True, timeout=scaled(60))
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertRegex(result.stdout, r"^hello\n 3\n.*no-such-program.* exec ENOENT False\n\d+ session\.created\n")
+
+    def test_results_have_the_types_that_they_promise(self):
+        session = self.client.session
+        results = {
+            "hello": self.client.hello(client="test"),
+            "system.health": self.client.system.health(),
+            "system.check": self.client.system.check(),
+            "template.list": self.client.template.list(),
+            "template.get": self.client.template.get("minimal"),
+            "session.create": session.create("minimal", id="types", labels={"a": "b"}, ttl_seconds=600),
+            "session.ensure": session.ensure("per-owner", template="minimal", owner="types"),
+            "exec.run": self.client.exec.run("types", ["echo", "x"]),
+            "session.get": session.get("types"),
+            "session.list": session.list(limit=1),
+            "session.wait": session.wait("types", for_="ready"),
+            "session.logs": session.logs("types"),
+            "session.stats": session.stats("types"),
+            "session.pause": session.pause("types"),
+            "session.resume": session.resume("types"),
+            "session.heartbeat": session.heartbeat("types"),
+            "session.extend": session.extend("types", None),
+            "events.subscribe": self.client.events.subscribe(session="types"),
+            "session.stop": session.stop("types", grace_seconds=0.1),
+            "session.remove": session.remove("types"),
+        }
+        for method, result in results.items():
+            with self.subTest(method):
+                self.assertIsNone(fits(result, TYPES["results"][method], TYPES["types"]))
+        self.assertIsNone(results["session.extend"]["expires_at"])
+        self.assertIsNotNone(results["session.create"]["expires_at"])
+        self.assertIsNotNone(fits({**results["session.get"], "more": 1}, "Session", TYPES["types"]))
+
+    def test_errors(self):
+        with self.assertRaises(carrel.NotFound) as caught:
+            self.client.session.get("none")
+        self.assertEqual((caught.exception.kind, caught.exception.session, caught.exception.retryable),
+                         ("not_found", "none", False))
+        with self.assertRaises(carrel.InvalidParams) as caught:
+            self.client.session.create("minimal", limits={"pids": 0})
+        self.assertEqual(caught.exception.path, "limits.pids")
+        with self.assertRaises(carrel.Error) as caught:
+            self.client.call("no.method")
+        self.assertEqual((caught.exception.kind, caught.exception.code), (None, -32601))
+        self.client.session.create("minimal", id="slow")
+        with self.assertRaises(carrel.Timeout) as caught:
+            self.client.exec.run("slow", ["sh", "-c", "echo said; sleep 60"], timeout_seconds=0.2)
+        self.assertEqual(caught.exception.result["stdout"], "said\n")
+        hasty = carrel.Client(str(self.host.socket_path), timeout=0.1)
+        with self.assertRaises(TimeoutError):
+            hasty.session.wait("slow", for_="ended")
+        self.assertEqual(hasty.session.get("slow")["id"], "slow", "its late answer is nobody's")
+        hasty.close()
+        with self.assertRaises(ConnectionError):
+            hasty.session.get("slow")
+        with self.assertRaises(OSError):
+            carrel.Client("/nonexistent/api.sock")
+
+    def test_threads_share_a_client(self):
+        self.client.session.create("minimal", id="busy")
+        wrong = []
+
+        def work(number):
+            for turn in range(EACH):
+                word = f"{number}-{turn}"
+                got = self.client.exec.run("busy", ["echo", word])["stdout"]
+                if got != word + "\n":
+                    wrong.append((word, got))
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(scaled(60))
+        self.assertEqual(wrong, [])
+
+    def test_closing_wakes_who_waits(self):
+        self.client.session.create("minimal", id="long")
+        other = carrel.Client(str(self.host.socket_path))
+        ended = []
+
+        def wait():
+            try:
+                other.session.wait("long", for_="ended")
+            except ConnectionError as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        other.close()
+        for thread in threads:
+            thread.join(scaled(10))
+        self.assertEqual(len(ended), 3)
+
+    def test_events_go_on_after_a_restart_of_control(self):
+        seen, ready = [], threading.Event()
+
+        def watch():
+            for event in self.client.follow_events(since=0):
+                seen.append(event)
+                ready.set()
+                if event.get("session") == "after" and event["kind"] == "session.ended":
+                    return
+
+        self.client.session.create("minimal", id="before")
+        thread = threading.Thread(target=watch)
+        thread.start()
+        ready.wait(scaled(10))
+        os.kill(self.host.control_pid(), signal.SIGKILL)
+        self.host.wait_for_api()
+        self.client.close()
+        self.client = wait_until(lambda: carrel.Client(str(self.host.socket_path)), what="a new client")
+        self.client.session.create("minimal", id="after", command=["/bin/busybox", "true"])
+        thread.join(scaled(20))
+        self.assertFalse(thread.is_alive(), seen)
+        numbers = [event["seq"] for event in seen]
+        self.assertEqual(numbers, list(range(numbers[0], numbers[0] + len(numbers))), "none is missing, none comes twice")
+        for event in seen:
+            self.assertIsNone(fits({k: v for k, v in event.items() if k in TYPES["types"]["Event"]} | {"kind": event["kind"]},
+                                   "Event", TYPES["types"]))
+
+    def test_logs_are_followed_to_the_end(self):
+        self.client.session.create("minimal", id="talks", command=["/bin/busybox", "sh", "-c",
+                                                                    "for i in 1 2 3; do echo $i; sleep 0.1; done"])
+        text = "".join(entry["text"] for entry in self.client.follow_logs("talks") if entry["stream"] == "stdout")
+        self.assertEqual(text, "1\n2\n3\n")
+
+
+@unittest.skipUnless(NODE, "there is no node")
+class Node(Clients):
+    def test_example(self):
+        said = self.node(example("node"))
+        self.assertRegex(said, r"^hello\n 3\n.*no-such-program.* exec ENOENT false\n\d+ session\.created\n")
+
+    def test_calls(self):
+        said = self.node("""
+            import assert from 'node:assert/strict';
+            import { Client, CarrelError, ConnectionError, InvalidParams, NotFound } from 'carrel';
+            const client = await Client.connect();
+            const session = await client.session.create({template: 'minimal', id: 'node', ttl_seconds: null});
+            assert.equal(session.expires_at, null);
+            await assert.rejects(client.session.get({session: 'none'}), (e) =>
+                e instanceof NotFound && e.kind === 'not_found' && e.session === 'none' && !e.retryable);
+            await assert.rejects(client.session.create({template: 'minimal', limits: {pids: 0}}), (e) =>
+                e instanceof InvalidParams && e.path === 'limits.pids');
+            await assert.rejects(client.call('no.method'), (e) => e instanceof CarrelError && e.code === -32601);
+            const words = [...Array(100).keys()].map(String);
+            const said = await Promise.all(words.slice(0, 30).map(async (word) =>
+                (await client.exec.run({session: 'node', command: ['echo', word]})).stdout));
+            assert.deepEqual(said, words.slice(0, 30).map((word) => word + '\\n'));
+            const abort = new AbortController();
+            const waiting = client.session.wait({session: 'node', for: 'ended'}, {signal: abort.signal});
+            abort.abort(new Error('enough'));
+            await assert.rejects(waiting, /enough/);
+            const lost = client.session.wait({session: 'node', for: 'ended'});
+            client.close();
+            await assert.rejects(lost, ConnectionError);
+            await assert.rejects(Client.connect({path: '/nonexistent/api.sock'}), ConnectionError);
+            const other = await Client.connect();
+            const ids = [];
+            for await (const each of other.eachSession({limit: 1})) ids.push(each.id);
+            assert.deepEqual(ids, ['node']);
+            console.log('all of it');
+        """)
+        self.assertEqual(said, "all of it\n", "and it ends although a connection is open")
+
+    def test_logs_and_events(self):
+        self.client.session.create("minimal", id="talks", command=["/bin/busybox", "sh", "-c",
+                                                                    "for i in 1 2 3; do echo $i; sleep 0.1; done"])
+        said = self.node("""
+            import { Client } from 'carrel';
+            const client = await Client.connect();
+            let text = '';
+            for await (const entry of client.followLogs('talks'))
+                if (entry.stream === 'stdout')
+                    text += entry.text;
+            for await (const event of client.followEvents({since: 0, session: 'talks'}))
+                if (event.kind === 'session.ended') {
+                    console.log(JSON.stringify(text), event.reason);
+                    break;
+                }
+        """)
+        self.assertEqual(said, '"1\\n2\\n3\\n" exited\n')
+
+    def test_events_go_on_after_a_restart_of_control(self):
+        timer = threading.Timer(0.5, lambda: os.kill(self.host.control_pid(), signal.SIGKILL))
+        timer.start()
+        said = self.node("""
+            import { Client } from 'carrel';
+            const client = await Client.connect();
+            await client.session.create({template: 'minimal', id: 'first'});
+            let started = false;
+            const numbers = [];
+            for await (const event of client.followEvents({since: 0})) {
+                numbers.push(event.seq);
+                if (!started) {
+                    started = true;
+                    // By then control was killed and started again.
+                    setTimeout(async () => {
+                        const other = await Client.connect();
+                        await other.session.create({template: 'minimal', id: 'late', command: ['/bin/busybox', 'true']});
+                    }, 2000);
+                }
+                if (event.session === 'late' && event.kind === 'session.ended')
+                    break;
+            }
+            console.log(numbers.every((n, i) => n === numbers[0] + i));
+        """)
+        timer.join()
+        self.host.wait_for_api()
+        self.client.close()
+        self.client = carrel.Client(str(self.host.socket_path))
+        self.assertEqual(said, "true\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
