@@ -278,6 +278,8 @@ export interface TemplateGetParams {
 
 /** Parameters of session.create. */
 export interface SessionCreateParams {
+	/** what it is made from */
+	template: string;
 	/** its id; one is made up when none is given */
 	id?: string;
 	/** whom it belongs to; a client's owner prefix by default */
@@ -310,6 +312,8 @@ export interface SessionCreateParams {
 export interface SessionEnsureParams {
 	/** one session for all who ask with the same owner or none, one for each owner, or one for each task */
 	isolation: "shared" | "per-owner" | "per-task";
+	/** what it is made from */
+	template: string;
 	/** whom it belongs to. By default: per-task, the task_id; else the first that there is of metadata.user_id, metadata.session_id, thread_id, task_id and "default", below the owner prefix that a client has */
 	owner?: string;
 	/** what it is for; required with per-task unless owner is given */
@@ -501,7 +505,7 @@ export interface TemplateMethods {
 /** Sessions. */
 export interface SessionMethods {
 	/** Makes a session. The same idempotency_key and parameters give the same session again. Answers with a session. */
-	create(params?: SessionCreateParams, options?: CallOptions): Promise<Session>;
+	create(params: SessionCreateParams, options?: CallOptions): Promise<Session>;
 	/** The session that there is for somebody, which counts as use of it; or a new one, in place of one that has ended. Answers with the session, with isolation_mode and created: whether this call made it. */
 	ensure(params: SessionEnsureParams, options?: CallOptions): Promise<EnsuredSession>;
 	/** One session. Answers with a session. */

@@ -358,6 +358,7 @@ class SessionMethods:
 
     def create(
         self,
+        template: str,
         *,
         id: str | None = None,
         owner: str | None = None,
@@ -375,6 +376,7 @@ class SessionMethods:
     ) -> Session:
         """Makes a session. The same idempotency_key and parameters give the same session again.
 
+        template: what it is made from
         id: its id; one is made up when none is given
         owner: whom it belongs to; a client's owner prefix by default
         task_id: what it is for, in the caller's words
@@ -392,14 +394,16 @@ class SessionMethods:
         Answers with a session.
         """
         return self._call("session.create", given(
-            {"id": id, "owner": owner, "task_id": task_id, "labels": labels, "limits": limits, "env": env, "secrets":
-             secrets, "egress": egress, "command": command, "wait": wait, "idempotency_key": idempotency_key},
+            {"template": template, "id": id, "owner": owner, "task_id": task_id, "labels": labels, "limits": limits,
+             "env": env, "secrets": secrets, "egress": egress, "command": command, "wait": wait, "idempotency_key":
+             idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
     def ensure(
         self,
         isolation: Literal["shared", "per-owner", "per-task"],
+        template: str,
         *,
         owner: str | None = None,
         task_id: str | None = None,
@@ -421,6 +425,7 @@ class SessionMethods:
         ended.
 
         isolation: one session for all who ask with the same owner or none, one for each owner, or one for each task
+        template: what it is made from
         owner: whom it belongs to. By default: per-task, the task_id; else the first that there is of
             metadata.user_id, metadata.session_id, thread_id, task_id and "default", below the owner prefix that a
             client has
@@ -442,9 +447,9 @@ class SessionMethods:
         Answers with the session, with isolation_mode and created: whether this call made it.
         """
         return self._call("session.ensure", given(
-            {"isolation": isolation, "owner": owner, "task_id": task_id, "thread_id": thread_id, "metadata": metadata,
-             "id": id, "labels": labels, "limits": limits, "env": env, "secrets": secrets, "egress": egress,
-             "command": command, "wait": wait, "idempotency_key": idempotency_key},
+            {"isolation": isolation, "template": template, "owner": owner, "task_id": task_id, "thread_id": thread_id,
+             "metadata": metadata, "id": id, "labels": labels, "limits": limits, "env": env, "secrets": secrets,
+             "egress": egress, "command": command, "wait": wait, "idempotency_key": idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
