@@ -7,6 +7,8 @@ export type SessionState = "creating" | "starting" | "ready" | "paused" | "stopp
 
 export type EndReason = "stopped" | "expired" | "idle" | "exited" | "failed" | "unhealthy" | "oom" | "host-restart";
 
+export type Isolation = "shared" | "per-owner" | "per-task";
+
 export interface End {
 	reason: EndReason;
 	at: string;
@@ -35,6 +37,7 @@ export interface Step {
 
 export interface Session {
 	id: string;
+	isolation: Isolation | null;
 	template: string;
 	kind: string;
 	owner: string;
@@ -61,7 +64,7 @@ export interface Session {
 }
 
 export interface EnsuredSession extends Session {
-	isolation_mode: "shared" | "per-owner" | "per-task";
+	isolation_mode: Isolation;
 	created: boolean;
 }
 

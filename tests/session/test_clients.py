@@ -136,7 +136,7 @@ class Python(Clients):
         }
         for method, result in results.items():
             with self.subTest(method):
-                self.assertIsNone(fits(result, TYPES["results"][method], TYPES["types"]))
+                self.assertIsNone(fits(result, TYPES["results"][method], TYPES["types"]), "name it in clients/types.json")
         self.assertIsNone(results["session.extend"]["expires_at"])
         self.assertIsNotNone(results["session.create"]["expires_at"])
         self.assertIsNotNone(fits({**results["session.get"], "more": 1}, "Session", TYPES["types"]))

@@ -9,11 +9,11 @@ from typing import Any, Literal, NotRequired, TypedDict
 from ._base import UNSET, Error, Unset, given
 
 __all__ = [
-    "SessionState", "EndReason", "End", "Endpoint", "LimitValue", "Step", "Session", "EnsuredSession", "SessionList",
-    "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check", "TemplateEndpoint", "Template",
-    "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer", "Limits", "NotFound",
-    "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState", "Timeout", "NotReady", "Failed",
-    "Unavailable", "Draining", "InvalidParams",
+    "SessionState", "EndReason", "Isolation", "End", "Endpoint", "LimitValue", "Step", "Session", "EnsuredSession",
+    "SessionList", "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check",
+    "TemplateEndpoint", "Template", "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer",
+    "Limits", "NotFound", "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState", "Timeout",
+    "NotReady", "Failed", "Unavailable", "Draining", "InvalidParams",
 ]
 
 Call = Callable[..., Any]
@@ -21,6 +21,8 @@ Call = Callable[..., Any]
 SessionState = Literal["creating", "starting", "ready", "paused", "stopping", "ended"]
 
 EndReason = Literal["stopped", "expired", "idle", "exited", "failed", "unhealthy", "oom", "host-restart"]
+
+Isolation = Literal["shared", "per-owner", "per-task"]
 
 
 class End(TypedDict):
@@ -51,6 +53,7 @@ class Step(TypedDict):
 
 class Session(TypedDict):
     id: str
+    isolation: Isolation | None
     template: str
     kind: str
     owner: str
@@ -77,7 +80,7 @@ class Session(TypedDict):
 
 
 class EnsuredSession(Session):
-    isolation_mode: Literal["shared", "per-owner", "per-task"]
+    isolation_mode: Isolation
     created: bool
 
 
