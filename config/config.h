@@ -141,6 +141,7 @@ struct template {
 	struct config_endpoint *endpoints;
 	size_t n_endpoints;
 	uint64_t ttl_ns, idle_ns;	/* UINT64_MAX: never */
+	uint64_t max_ttl_ns;	/* from creation; no request moves an end past it. UINT64_MAX: no bound */
 	char *constant_hostname;	/* "" or a name used for every session of the template */
 };
 

@@ -365,6 +365,8 @@ static const struct member template_members[] = {
 	  .help = "how a session is ended" },
 	{ "ttl_seconds", &type_seconds, FIELD(struct template, ttl_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
 	  .help = "a session's time from creation; null: no end" },
+	{ "max_ttl_seconds", &type_seconds, FIELD(struct template, max_ttl_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
+	  .help = "no request makes it longer, from creation; null: no bound" },
 	{ "idle_timeout_seconds", &type_seconds, FIELD(struct template, idle_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
 	  .help = "a session's time since its last use; null: no end" },
 	{ "hostname", &type_name, FIELD(struct template, constant_hostname), .fallback = "null", .nullable = true,
@@ -372,4 +374,15 @@ static const struct member template_members[] = {
 };
 /* clang-format on */
 
-const struct object_table template_table = OBJECT_TABLE(template_members, struct template, NULL);
+static int finish_template(const struct place *place, const json_t *value, void *object)
+{
+	struct template *template = object;
+
+	if (!json_object_get(value, "ttl_seconds"))
+		template->ttl_ns = template->max_ttl_ns;
+	if (template->ttl_ns > template->max_ttl_ns)
+		return place_fail_at(place, "ttl_seconds", "is longer than max_ttl_seconds");
+	return 0;
+}
+
+const struct object_table template_table = OBJECT_TABLE(template_members, struct template, finish_template);

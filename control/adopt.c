@@ -22,6 +22,7 @@ int adopt_record(void *arg, struct record *record)
 		record_clear(record);
 		return -ENOMEM;
 	}
+	session->stopping_untold = record->state == SESSION_STOPPING && record->end.reason == END_NONE;
 	if (!session_is_live(session))
 		lifecycle_keep_ended(lifecycle, session);
 	return 0;

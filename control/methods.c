@@ -123,10 +123,11 @@ const struct method method_table[] = {
 	  "the session", method_session_resume, { SESSION } },
 	{ "session.heartbeat", ROLE_CLIENT, "Counts as use: the idle timeout begins anew.",
 	  "the session", method_session_heartbeat, { SESSION_OR_OWNER } },
-	{ "session.extend", ROLE_CLIENT, "Moves the end of a session's time.",
+	{ "session.extend", ROLE_CLIENT, "Moves the end of a session's time, or of the time that it may go unused.",
 	  "the session", method_session_extend, {
 		SESSION,
-		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .required = true, .min = 0.1, .max = MAX_SECONDS, .help = "from now; null: no end" },
+		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends so long from now; null: no end. Not past the template's max_ttl_seconds from creation" },
+		{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for so long since its last use; null: no end. One of the two is required" },
 	} },
 
 	{ "exec.run", ROLE_CLIENT, "Runs a command in a session, and answers with what it printed when it has ended.",

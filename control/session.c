@@ -281,21 +281,13 @@ static void became_ready(struct session *session)
 	session_touch(session);
 }
 
-/* What the event of a state says besides the session. */
-static json_t *event_data(const struct session *session)
+void session_tell_stopping(struct session *session)
 {
-	const struct record *record = &session->record;
-
-	switch (record->state) {
-	case SESSION_STOPPING:
-		return record->end.reason == END_NONE
-			       ? NULL
-			       : json_pack("{s:s}", "reason", end_reason_name(record->end.reason));
-	case SESSION_ENDED:
-		return session_end_json(&record->end);
-	default:
-		return NULL;
-	}
+	if (!session->stopping_untold)
+		return;
+	session->stopping_untold = false;
+	session_emit(session, states[SESSION_STOPPING].event,
+		json_pack("{s:s}", "reason", end_reason_name(session->record.end.reason)));
 }
 
 static void ended(struct session *session)
@@ -323,9 +315,14 @@ void session_enter(struct session *session, enum session_state state)
 	else if (state == SESSION_ENDED)
 		ended(session);
 	session_arm_deadline(session);
-	session_emit(session,
-		from == SESSION_PAUSED && state == SESSION_READY ? "session.resumed" : states[state].event,
-		event_data(session));
+	/* With its reason, for which the kernel's count of kills for memory may have to be waited. */
+	session->stopping_untold |= state == SESSION_STOPPING;
+	if (session->record.end.reason != END_NONE)
+		session_tell_stopping(session);
+	if (state != SESSION_STOPPING)
+		session_emit(session,
+			from == SESSION_PAUSED && state == SESSION_READY ? "session.resumed" : states[state].event,
+			state == SESSION_ENDED ? session_end_json(&session->record.end) : NULL);
 	session_changed(session);
 }
 

@@ -51,6 +51,7 @@ struct session {
 	struct call *change; /* of session.pause or .resume: SUPER_FREEZE or SUPER_THAW is under way; or NULL */
 	bool killed; /* SUPER_KILL was sent */
 	bool init_gone; /* SUPER_EV_EXITED has come: nothing more will come from inside */
+	bool stopping_untold; /* the event session.stopping waits for its reason */
 	bool unseen; /* it ended while nobody was there to say whether it had been ready */
 	bool confirmed; /* named by SUPER_LIST; only of interest until that is over */
 	/* From inside */
@@ -88,6 +89,9 @@ static inline bool session_is_live(const struct session *session)
 {
 	return session->record.state != SESSION_ENDED;
 }
+
+/* Emits session.stopping once its reason is known, if it is still to be told. */
+void session_tell_stopping(struct session *session);
 
 /* The record is to be written with the next transaction. */
 void session_changed(struct session *session);

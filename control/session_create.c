@@ -25,6 +25,7 @@ struct create {
 	const char *owner, *egress;
 	char id[NAME_SIZE];
 	struct limits limits;
+	uint64_t ttl_ns;
 	uint8_t fingerprint[SHA256_SIZE];
 	char *key; /* "uid:idempotency_key"; NULL: none was given */
 	enum wait_for wait_for;
@@ -266,6 +267,20 @@ static int check_egress(struct create *create)
 	return -EPERM;
 }
 
+static int check_ttl(struct create *create)
+{
+	const json_t *ttl = json_object_get(create->params, "ttl_seconds");
+	const struct template *template = create->template;
+
+	create->ttl_ns = ttl ? duration_ns(ttl) : template->ttl_ns;
+	if (create->ttl_ns <= template->max_ttl_ns)
+		return 0;
+	call_fail(create->call, E_LIMIT, false, &(struct error_details){ .path = "ttl_seconds" },
+		"ttl_seconds: template %s allows at most %llu (max_ttl_seconds)", template->name,
+		(unsigned long long)(template->max_ttl_ns / NS_PER_SEC));
+	return -EPERM;
+}
+
 /* The spec of the workload, or a negative errno. */
 static int write_spec(struct create *create)
 {
@@ -297,14 +312,6 @@ static int write_spec(struct create *create)
 
 /* ---- making it ---- */
 
-/* A time from now on both clocks, by a parameter in seconds: its absence is BY_DEFAULT, null never. */
-static uint64_t param_duration(const struct create *create, const char *name, uint64_t by_default)
-{
-	const json_t *seconds = json_object_get(create->params, name);
-
-	return seconds ? duration_ns(seconds) : by_default;
-}
-
 static int copy_optional(const char *s, char **ret)
 {
 	*ret = s ? strdup(s) : NULL;
@@ -314,7 +321,8 @@ static int copy_optional(const char *s, char **ret)
 static int fill_record(struct create *create, struct record *record)
 {
 	const struct template *template = create->template;
-	uint64_t ttl = param_duration(create, "ttl_seconds", template->ttl_ns);
+	const json_t *idle = json_object_get(create->params, "idle_timeout_seconds");
+	uint64_t ttl = create->ttl_ns;
 	const char *hostname = template->constant_hostname;
 
 	record_init(record);
@@ -324,7 +332,7 @@ static int fill_record(struct create *create, struct record *record)
 	record->created_boot_ns = record->last_activity_boot_ns = boottime_ns();
 	record->expires_at_ns = ttl == NEVER ? NEVER : record->created_at_ns + ttl;
 	record->expires_boot_ns = ttl == NEVER ? NEVER : record->last_activity_boot_ns + ttl;
-	record->idle_ns = param_duration(create, "idle_timeout_seconds", template->idle_ns);
+	record->idle_ns = idle ? duration_ns(idle) : template->idle_ns;
 	record->labels = json_deep_copy(json_object_get(create->params, "labels"));
 	record->limits = session_limits_json(&create->limits, 0);
 	record->key = steal_ptr(&create->key);
@@ -411,8 +419,8 @@ void session_create(struct call *call, const struct wanted *wanted)
 		call_fail(call, E_FAILED, true, &(struct error_details){ .err_no = ENOMEM }, "out of memory");
 	} else if (!answer_again(&create) && check_owner(&create) == 0 &&
 		   !(wanted && session_ensure_existing(call, wanted, create.wait_for)) &&
-		   check_template(&create) == 0 && choose_id(&create) == 0 && check_room(&create) == 0 &&
-		   check_limits(&create) == 0 && check_egress(&create) == 0) {
+		   check_template(&create) == 0 && choose_id(&create) == 0 && check_limits(&create) == 0 &&
+		   check_egress(&create) == 0 && check_ttl(&create) == 0 && check_room(&create) == 0) {
 		int spec = write_spec(&create);
 		if (spec >= 0)
 			begin(&create, spec);

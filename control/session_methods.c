@@ -303,8 +303,41 @@ void method_session_heartbeat(struct call *call)
 	call_reply(call, session_json(session));
 }
 
+/* The latest end on CLOCK_BOOTTIME that the template allows; NEVER: any. */
+static uint64_t latest_end(const struct session *session)
+{
+	uint64_t at;
+
+	if (!session->template || session->template->max_ttl_ns == NEVER ||
+		session->record.created_boot_ns == NEVER ||
+		__builtin_add_overflow(session->record.created_boot_ns, session->template->max_ttl_ns, &at))
+		return NEVER;
+	return at;
+}
+
+/* Sets the end TTL_NS from now; NEVER: none. */
+static int extend(struct session *session, struct call *call, uint64_t ttl_ns)
+{
+	uint64_t now = boottime_ns(), latest = latest_end(session), at = ttl_ns == NEVER ? NEVER : now + ttl_ns;
+
+	if (at > latest) {
+		call_fail(call, E_LIMIT, false,
+			&(struct error_details){ .path = "ttl_seconds", .session = session->record.id },
+			"ttl_seconds: template %s allows %llu from creation (max_ttl_seconds), of which %llu are "
+			"left",
+			session->record.template, (unsigned long long)(session->template->max_ttl_ns / NS_PER_SEC),
+			(unsigned long long)(latest > now ? (latest - now) / NS_PER_SEC : 0));
+		return -EPERM;
+	}
+	session->record.expires_boot_ns = at;
+	session->record.expires_at_ns = ttl_ns == NEVER ? NEVER : realtime_ns() + ttl_ns;
+	return 0;
+}
+
 void method_session_extend(struct call *call)
 {
+	const json_t *ttl = json_object_get(call_params(call), "ttl_seconds");
+	const json_t *idle = json_object_get(call_params(call), "idle_timeout_seconds");
 	struct session *session = session_of_call(call);
 
 	if (!session)
@@ -313,9 +346,14 @@ void method_session_extend(struct call *call)
 		fail_state(session, call, "extended");
 		return;
 	}
-	uint64_t ttl = duration_ns(json_object_get(call_params(call), "ttl_seconds"));
-	session->record.expires_at_ns = ttl == NEVER ? NEVER : realtime_ns() + ttl;
-	session->record.expires_boot_ns = ttl == NEVER ? NEVER : boottime_ns() + ttl;
+	if (!ttl && !idle) {
+		call_fail(call, E_INVALID_PARAMS, false, NULL, "ttl_seconds or idle_timeout_seconds is required");
+		return;
+	}
+	if (ttl && extend(session, call, duration_ns(ttl)) < 0)
+		return;
+	if (idle)
+		session->record.idle_ns = duration_ns(idle);
 	session_arm_deadline(session);
 	session_changed(session);
 	call_reply(call, session_json(session));

@@ -250,6 +250,7 @@ void session_exited(struct session *session, const struct super_ev_exited *event
 		return;
 	session->init_gone = true;
 	find_reason(session, event);
+	session_tell_stopping(session);
 	if (session->record.state == SESSION_STOPPING)
 		session_changed(session);
 	else

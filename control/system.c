@@ -213,6 +213,7 @@ static json_t *template_json(const struct template *template)
 	json_put(&object, "image", json_text(template->image));
 	json_put(&object, "limits", template_limits(&template->limits));
 	json_put(&object, "ttl_seconds", seconds_or_null(template->ttl_ns));
+	json_put(&object, "max_ttl_seconds", seconds_or_null(template->max_ttl_ns));
 	json_put(&object, "idle_timeout_seconds", seconds_or_null(template->idle_ns));
 	json_put(&object, "grace_seconds", json_real(seconds(template->grace_ns)));
 	json_put(&object, "egress", json_text(template->egress));

@@ -443,8 +443,10 @@ export interface SessionHeartbeatParams {
 export interface SessionExtendParams {
 	/** the session's id */
 	session: string;
-	/** from now; null: no end */
-	ttl_seconds: number | null;
+	/** it ends so long from now; null: no end. Not past the template's max_ttl_seconds from creation */
+	ttl_seconds?: number | null;
+	/** it ends when not used for so long since its last use; null: no end. One of the two is required */
+	idle_timeout_seconds?: number | null;
 }
 
 /** Parameters of exec.run. */
@@ -531,7 +533,7 @@ export interface SessionMethods {
 	resume(params: SessionResumeParams, options?: CallOptions): Promise<Session>;
 	/** Counts as use: the idle timeout begins anew. Answers with the session. */
 	heartbeat(params: SessionHeartbeatParams, options?: CallOptions): Promise<Session>;
-	/** Moves the end of a session's time. Answers with the session. */
+	/** Moves the end of a session's time, or of the time that it may go unused. Answers with the session. */
 	extend(params: SessionExtendParams, options?: CallOptions): Promise<Session>;
 }
 

@@ -117,6 +117,7 @@ static void fill_template(struct template *template, const char *name, enum prob
 			.interval_ns = 2 * NS_PER_MS,
 			.timeout_ns = 300 * NS_PER_MS },
 		.ttl_ns = UINT64_MAX,
+		.max_ttl_ns = UINT64_MAX,
 		.idle_ns = UINT64_MAX,
 	};
 	limits_clear(&template->limits);

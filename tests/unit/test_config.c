@@ -190,6 +190,7 @@ static const struct bad bad_templates[] = {
 	{ TEMPLATE("\"readiness\": {\"http\": {\"port\": 1, \"path\": \"/a\\r\\nb\"}}"), "x.json:4: readiness.http: path must start with \"/\" and have no spaces or control characters" },
 	{ TEMPLATE("\"readiness\": {\"tcp\": {\"port\": 1}, \"interval_ms\": 0}"), "x.json:4: readiness.interval_ms: 0 is below 1" },
 	{ TEMPLATE("\"endpoints\": {\"CDP\": {\"port\": 1}}"), "x.json:4: endpoints.CDP: is no name: a-z, 0-9 and inner hyphens" },
+	{ TEMPLATE("\"max_ttl_seconds\": 5, \"ttl_seconds\": 6"), "x.json:4: ttl_seconds: is longer than max_ttl_seconds" },
 	{ TEMPLATE("\"endpoints\": {\"cdp\": {\"port\": 1, \"url\": \"http://{host}\"}}"), "x.json:4: endpoints.cdp.url: knows {address}, {port}, {owner_hash} and {session} only" },
 	{ TEMPLATE("\"endpoints\": {\"a\": {\"port\": 1},\n\"b\": 2}"), "x.json:5: endpoints.b: must be an object, not an integer" },
 	{ TEMPLATE("\"stop\": {\"signal\": \"TERM\"}"), "x.json:4: stop.signal: \"TERM\" is no signal; they are written like \"SIGTERM\"" },

@@ -590,15 +590,26 @@ class SessionMethods:
         """
         return self._call("session.heartbeat", given({"session": session, "owner": owner}))
 
-    def extend(self, session: str, ttl_seconds: float | None) -> Session:
-        """Moves the end of a session's time.
+    def extend(
+        self,
+        session: str,
+        *,
+        ttl_seconds: float | None | Unset = UNSET,
+        idle_timeout_seconds: float | None | Unset = UNSET,
+    ) -> Session:
+        """Moves the end of a session's time, or of the time that it may go unused.
 
         session: the session's id
-        ttl_seconds: from now; null: no end
+        ttl_seconds: it ends so long from now; null: no end. Not past the template's max_ttl_seconds from creation
+        idle_timeout_seconds: it ends when not used for so long since its last use; null: no end. One of the two is
+            required
 
         Answers with the session.
         """
-        return self._call("session.extend", given({"session": session}, {"ttl_seconds": ttl_seconds}))
+        return self._call("session.extend", given(
+            {"session": session},
+            {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
+        ))
 
 
 class ExecMethods:
