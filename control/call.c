@@ -197,6 +197,25 @@ void call_reply(struct call *call, json_t *result)
 	finish(call, rpc_answer(call->id, result));
 }
 
+bool call_takes_fds(struct call *call)
+{
+	if (call->id && !call->batch)
+		return true;
+	call_fail(call, E_INVALID_PARAMS, false, &(struct error_details){ .path = "via" },
+		"via: descriptors need an answer of their own: no batch, no notification");
+	return false;
+}
+
+void call_reply_fds(struct call *call, json_t *result, const int *fds, size_t n)
+{
+	if (call->conn && call->id && !call->batch)
+		conn_attach_fds(call->conn, fds, n);
+	else
+		for (size_t i = 0; i < n; i++)
+			close_fd(fds[i]);
+	call_reply(call, result);
+}
+
 void call_fail(struct call *call, enum error_kind kind, bool retryable, const struct error_details *details,
 	const char *message_format, ...)
 {

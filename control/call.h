@@ -60,6 +60,20 @@ const json_t *call_params(const struct call *call); /* an object, already valida
 /* Answers and ends the call. RESULT is stolen. */
 void call_reply(struct call *call, json_t *result);
 
+enum { CALL_MAX_FDS = 8 };
+
+/*
+ * Whether descriptors can go with the answer: not in a batch, not for a notification. False: the call has been
+ * answered, with invalid_params naming "via". To be asked before anything is begun for "via": "fd".
+ */
+bool call_takes_fds(struct call *call);
+
+/*
+ * As call_reply(), and N descriptors (at most CALL_MAX_FDS, taken over whatever becomes of the answer) travel by
+ * SCM_RIGHTS with the first byte of the answer's line. RESULT says what they are, in their order.
+ */
+void call_reply_fds(struct call *call, json_t *result, const int *fds, size_t n);
+
 /* Answers with an error and ends the call. Set RETRYABLE for what may work when asked again unchanged. */
 void call_fail(struct call *call, enum error_kind kind, bool retryable, const struct error_details *details,
 	const char *message_format, ...) _printf_(5, 6);

@@ -23,12 +23,31 @@ enum {
 
 #define WORK_PER_ROUND_NS (1 * NS_PER_MS)
 
+static void drop_parcel(struct conn *conn)
+{
+	struct parcel *parcel = conn->parcels;
+
+	conn->parcels = parcel->next;
+	conn->n_parcels--;
+	close_fds(parcel->fds, parcel->n);
+	free(parcel);
+}
+
+/* What is queued will not be sent. */
+static void drop_queue(struct conn *conn)
+{
+	while (conn->parcels)
+		drop_parcel(conn);
+	conn->sent += buffer_used(&conn->out);
+	buffer_free(&conn->out);
+}
+
 void conn_fail(struct conn *conn)
 {
 	if (conn->doomed)
 		return;
 	conn->doomed = true;
-	buffer_free(&conn->out);
+	drop_queue(conn);
 	/* Shut down on both sides, a socket reports EPOLLHUP whatever it is watched for. */
 	shutdown(conn->io.fd, SHUT_RDWR);
 }
@@ -56,7 +75,7 @@ static bool user_is_over(const struct conn *conn)
 
 static bool is_congested(const struct conn *conn)
 {
-	return buffer_used(&conn->out) > max_queued(conn) / LONG_QUEUE_SHARE;
+	return buffer_used(&conn->out) > max_queued(conn) / LONG_QUEUE_SHARE || conn->n_parcels > MAX_PARCELS;
 }
 
 /* Ends the connection when OUT, which had BEFORE bytes, is now too long. */
@@ -84,18 +103,84 @@ static void enqueue(struct conn *conn, json_t *answer)
 	json_decref(answer);
 }
 
+static bool takes_answers(const struct conn *conn)
+{
+	return !conn->doomed && !conn->refused && !conn->hung_up;
+}
+
+void conn_attach_fds(struct conn *conn, const int *fds, size_t n)
+{
+	struct parcel *parcel = malloc(sizeof(*parcel)), **tail = &conn->parcels;
+
+	if (!parcel || !takes_answers(conn)) {
+		for (size_t i = 0; i < n; i++)
+			close_fd(fds[i]);
+		free(parcel);
+		if (!parcel)
+			conn_fail(conn);
+		return;
+	}
+	*parcel = (struct parcel){ .at = conn->sent + buffer_used(&conn->out), .n = n };
+	memcpy(parcel->fds, fds, n * sizeof(*fds));
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = parcel;
+	conn->n_parcels++;
+}
+
+/*
+ * Sends as much as one call can: bytes up to the next that has descriptors, or from that one on together with them.
+ * The kernel passes descriptors with the first byte of a call that takes at least one (unix(7)).
+ */
+static ssize_t send_some(struct conn *conn)
+{
+	union {
+		struct cmsghdr header;
+		uint8_t bytes[CMSG_SPACE(CALL_MAX_FDS * sizeof(int))];
+	} control = { 0 };
+	const struct parcel *parcel = conn->parcels;
+	struct iovec iov = { .iov_base = buffer_head(&conn->out), .iov_len = buffer_used(&conn->out) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	bool with_fds = parcel && parcel->at == conn->sent;
+
+	if (with_fds) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(parcel->n * sizeof(int));
+		control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(parcel->n * sizeof(int)),
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(&control.header), parcel->fds, parcel->n * sizeof(int));
+		parcel = parcel->next;
+	}
+	if (parcel && parcel->at - conn->sent < iov.iov_len)
+		iov.iov_len = parcel->at - conn->sent;
+	ssize_t n = RETRY_EINTR(sendmsg(conn->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT));
+	if (n <= 0)
+		return n;
+	if (with_fds)
+		drop_parcel(conn);
+	buffer_consume(&conn->out, (size_t)n);
+	conn->sent += (uint64_t)n;
+	return n;
+}
+
 static void flush(struct conn *conn)
 {
-	size_t n = buffer_used(&conn->out);
+	size_t before = buffer_used(&conn->out);
+	bool more = conn->parcels; /* without descriptors one call does it all, or the queue is full */
+	ssize_t n;
 
-	if (n == 0 || conn->doomed)
+	if (before == 0 || conn->doomed)
 		return;
-	ssize_t sent = RETRY_EINTR(send(conn->io.fd, buffer_head(&conn->out), n, MSG_NOSIGNAL | MSG_DONTWAIT));
-	if (sent < 0 && errno != EAGAIN) {
+	for (n = send_some(conn); n > 0 && more && buffer_used(&conn->out) > 0; n = send_some(conn))
+		continue;
+	if (n < 0 && errno == ETOOMANYREFS) {
+		/* It receives bytes, but leaves descriptors in its queue (unix(7)). */
+		conn_fail(conn);
+	} else if (n < 0 && errno != EAGAIN) {
 		/* Nobody reads any more. What was asked before may still be waiting to be read here: go on without. */
-		buffer_consume(&conn->out, n);
-	} else if (sent > 0) {
-		buffer_consume(&conn->out, (size_t)sent);
+		drop_queue(conn);
+	} else if (buffer_used(&conn->out) < before) {
 		conn->unsent_since_ns = boottime_ns();
 	}
 	count_bytes(conn);
@@ -179,11 +264,6 @@ void conn_settle(struct conn *conn)
 	if (is_over(conn) || arm_timer(conn) < 0 ||
 		loop_watch(&conn->server->control->loop, &conn->io, wanted_events(conn)) < 0)
 		conn_fail(conn);
-}
-
-static bool takes_answers(const struct conn *conn)
-{
-	return !conn->doomed && !conn->refused && !conn->hung_up;
 }
 
 static void flush_and_settle(struct conn *conn)
@@ -401,8 +481,8 @@ void conn_close(struct conn *conn)
 	conn->client->n_conns--;
 	conn->client->n_bytes -= conn->counted;
 	client_put(conn->client);
+	drop_queue(conn);
 	buffer_free(&conn->in);
-	buffer_free(&conn->out);
 	free(conn);
 }
 

@@ -11,6 +11,7 @@
 
 struct access; /* who has which role */
 struct server; /* connections and the listening socket */
+struct streams; /* tokens and the socket where they are shown */
 struct lifecycle; /* sessions, the supervisor's channel, the registry, events */
 
 struct control {
@@ -20,6 +21,7 @@ struct control {
 	struct access *access; /* config.access with its names looked up */
 	char boot_id[40]; /* of the host: sequence numbers and times of another boot are told apart by it */
 	struct server *server;
+	struct streams *streams;
 	struct lifecycle *lifecycle;
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
 };

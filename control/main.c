@@ -16,6 +16,7 @@
  *   3     the channel to carreld (SOCK_SEQPACKET; wire/super.h). Its end is the end of this process.
  *   4     the API socket, listening. carreld made it and keeps it: clients that wait while control is started again
  *         are served by the next one.
+ *   5     the stream socket, listening, in the same way (control/stream.h)
  *
  * and later a descriptor for each client, and for each session a channel to its init, its cgroup and its output.
  *
@@ -49,13 +50,14 @@
 #include "control/control.h"
 #include "control/discover.h"
 #include "control/sandbox.h"
+#include "control/stream.h"
 
-enum { SUPERVISOR_FD = 3, LISTEN_FD = 4 };
+enum { SUPERVISOR_FD = 3, LISTEN_FD, STREAM_FD };
 
 struct process {
 	struct control control;
 	struct loop_io signals;
-	int listen_fd;
+	int listen_fd, stream_fd;
 	bool failed;
 };
 
@@ -117,13 +119,14 @@ static bool is_socket(int fd, int type, bool listens)
 /* Takes what carreld handed over, and nothing else. */
 static int take_descriptors(void)
 {
-	if (!is_socket(SUPERVISOR_FD, SOCK_SEQPACKET, false) || !is_socket(LISTEN_FD, SOCK_STREAM, true)) {
-		fputs("carrel-control: is started by carreld, with its channel and the API socket\n", stderr);
+	if (!is_socket(SUPERVISOR_FD, SOCK_SEQPACKET, false) || !is_socket(LISTEN_FD, SOCK_STREAM, true) ||
+		!is_socket(STREAM_FD, SOCK_STREAM, true)) {
+		fputs("carrel-control: is started by carreld, with its channel and two sockets\n", stderr);
 		return -1;
 	}
-	if (syscall(SYS_close_range, LISTEN_FD + 1, ~0U, 0) < 0)
+	if (syscall(SYS_close_range, STREAM_FD + 1, ~0U, 0) < 0)
 		return complain("descriptors", -errno);
-	for (int fd = SUPERVISOR_FD; fd <= LISTEN_FD; fd++)
+	for (int fd = SUPERVISOR_FD; fd <= STREAM_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 			return complain("descriptors", -errno);
 	return 0;
@@ -241,8 +244,10 @@ static void on_ready(struct control *control)
 	struct process *process = container_of(control, struct process, control);
 	int r = server_start(control, steal_fd(&process->listen_fd));
 
+	if (r == 0)
+		r = streams_start(control, steal_fd(&process->stream_fd));
 	if (r < 0) {
-		complain("API socket", r);
+		complain("sockets", r);
 		process->failed = true;
 		control->loop.stop = true;
 	}
@@ -261,6 +266,7 @@ static int run(struct process *process)
 		complain("event loop", r);
 	/* Clients first: what the lifecycle holds for them is taken back through it. */
 	server_stop(control);
+	streams_stop(control);
 	lifecycle_stop(control);
 	return r < 0 || process->failed ? -1 : 0;
 }
@@ -268,7 +274,10 @@ static int run(struct process *process)
 int main(int argc, char **argv)
 {
 	struct process process = {
-		.control.loop = { .epoll_fd = -1, .timer_fd = -1 }, .signals.fd = -1, .listen_fd = LISTEN_FD
+		.control.loop = { .epoll_fd = -1, .timer_fd = -1 },
+		.signals.fd = -1,
+		.listen_fd = LISTEN_FD,
+		.stream_fd = STREAM_FD,
 	};
 	struct control *control = &process.control;
 	int r = parse_arguments(argc, argv);

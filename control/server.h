@@ -17,6 +17,7 @@ enum {
 	USER_SHARE = 8, /* a user may hold as much as this many full connections, calls and bytes */
 	MAX_REFUSED = 32, /* connections that are only being told why they are refused */
 	MAX_DESCRIPTOR_MESSAGES = 16, /* messages with descriptors before a connection is ended */
+	MAX_PARCELS = 16, /* answers with descriptors that are not sent; with more, no requests are taken up */
 	BUSY_RETRY_MS = 100,
 	FULL_RETRY_MS = 1000, /* for a bound on connections: they last longer than requests */
 };
@@ -53,6 +54,14 @@ struct conn_hook {
 	void *owner;
 };
 
+/* Descriptors on their way out. */
+struct parcel {
+	struct parcel *next;
+	uint64_t at; /* position of the byte that they travel with, counted from the connection's first */
+	size_t n;
+	int fds[CALL_MAX_FDS];
+};
+
 struct conn {
 	struct conn *next, **link; /* in server->conns */
 	struct server *server;
@@ -66,6 +75,9 @@ struct conn {
 	struct call *calls; /* not yet answered */
 	size_t n_calls;
 	size_t n_reserved; /* bytes of OUT that the answers of calls will fill */
+	uint64_t sent; /* bytes that have left OUT */
+	struct parcel *parcels; /* in the order of their bytes */
+	size_t n_parcels;
 	struct conn_hook *hooks;
 	uint64_t partial_since_ns; /* the start of a line has been waiting for its end; 0: none has */
 	uint64_t unsent_since_ns; /* the peer has taken nothing of OUT; 0: OUT is empty */
@@ -90,6 +102,8 @@ void conn_close(struct conn *conn);
 void conn_send(struct conn *conn, json_t *answer);
 /* The same for N bytes of text with its newline. */
 void conn_send_text(struct conn *conn, const char *text, size_t n);
+/* FDS, taken over, go with the first byte of what is queued next. */
+void conn_attach_fds(struct conn *conn, const int *fds, size_t n);
 /* Has the loop end the connection: an answer was lost, or it and its user hold too much. */
 void conn_fail(struct conn *conn);
 /* Queues an error line, takes no more input, and ends the connection once the peer has read it or a moment passed. */

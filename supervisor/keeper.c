@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keeper of carrel-control: starts it as its own user without any capability, with the channel and the API socket
- * as its only descriptors, and starts it again when it ends. Sessions do not notice.
+ * The keeper of carrel-control: starts it as its own user without any capability, with the channel and the clients'
+ * sockets as its only descriptors, and starts it again when it ends. Sessions do not notice.
  *
  * Where a service manager starts control, as a unit of its own, it connects to a socket that only its user can reach,
  * and the newest connection is control: the manager runs one at a time, and the one before has ended or is hung.
@@ -27,7 +27,7 @@
 #include "supervisor/supervisor.h"
 
 /* Control's descriptors: 0 and 1 /dev/null, 2 ours, and these. */
-enum { CONTROL_FD_CHANNEL = 3, CONTROL_FD_API = 4 };
+enum { CONTROL_FD_CHANNEL = 3, CONTROL_FD_API, CONTROL_FD_STREAM, CONTROL_FD_END };
 
 #define STEADY_NS (10 * NS_PER_SEC) /* one that lived this long died by accident: start it at once */
 #define FIRST_DELAY_NS (50 * NS_PER_MS)
@@ -77,6 +77,22 @@ static int child_drop_privileges(const struct keeper *keeper)
 	return 0;
 }
 
+static int child_descriptors(const struct supervisor *super, int channel)
+{
+	const int fds[CONTROL_FD_END] = { super->null_fd, super->null_fd, 2, channel, super->api_fd,
+		super->stream_fd };
+	int high[CONTROL_FD_END];
+
+	/* Out of the way first: one may have a number that another is to have. */
+	for (int i = 0; i < CONTROL_FD_END; i++)
+		if ((high[i] = fcntl(fds[i], F_DUPFD, 64)) < 0)
+			return -errno;
+	for (int i = 0; i < CONTROL_FD_END; i++)
+		if (dup2(high[i], i) < 0)
+			return -errno;
+	return syscall(SYS_close_range, CONTROL_FD_END, ~0U, 0) < 0 ? -errno : 0;
+}
+
 /* Between fork and exec; the only way out on failure is a message and an exit status. */
 static void child_exec(struct supervisor *super, int channel)
 {
@@ -92,11 +108,7 @@ static void child_exec(struct supervisor *super, int channel)
 	}
 	if (r == 0) {
 		what = "descriptors";
-		int high[2] = { fcntl(channel, F_DUPFD, 64), fcntl(super->api_fd, F_DUPFD, 64) };
-		if (high[0] < 0 || high[1] < 0 || dup2(super->null_fd, 0) < 0 || dup2(super->null_fd, 1) < 0 ||
-			dup2(high[0], CONTROL_FD_CHANNEL) < 0 || dup2(high[1], CONTROL_FD_API) < 0 ||
-			syscall(SYS_close_range, CONTROL_FD_API + 1, ~0U, 0) < 0)
-			r = -errno;
+		r = child_descriptors(super, channel);
 	}
 	if (r == 0) {
 		what = super->keeper.program;

@@ -268,25 +268,25 @@ void super_stop_when_empty(struct supervisor *super)
 		super->loop.stop = true;
 }
 
-/* The API socket: whoever is in the group may connect; control decides what he may do. */
-static int open_api_socket(struct supervisor *super, struct err *err)
+/* A socket for clients: whoever is in the group may connect; control decides what he may do. */
+static int open_socket(struct supervisor *super, const char *name, int *ret_fd, struct err *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/api.sock", super->run_fd);
-	if (fd < 0 || (unlinkat(super->run_fd, "api.sock", 0) < 0 && errno != ENOENT))
-		return err_set(err, -errno, "socket", "api.sock");
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", super->run_fd, name);
+	if (fd < 0 || (unlinkat(super->run_fd, name, 0) < 0 && errno != ENOENT))
+		return err_set(err, -errno, "socket", "%s", name);
 	/* Nobody else may reach it before it has its group: the mode is there from the start. */
 	mode_t mask = umask(0117);
 	int r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 	umask(mask);
-	if (r == 0 && (fchownat(super->run_fd, "api.sock", 0, super->keeper.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	if (r == 0 && (fchownat(super->run_fd, name, 0, super->keeper.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 			      listen(fd, SOMAXCONN) < 0))
 		r = -errno;
 	if (r < 0)
-		return err_set(err, r, "socket", "api.sock");
-	super->api_fd = steal_fd(&fd);
+		return err_set(err, r, "socket", "%s", name);
+	*ret_fd = steal_fd(&fd);
 	return 0;
 }
 
@@ -359,8 +359,11 @@ static int open_host(struct supervisor *super, const struct options *options, st
 		r = keeper_open(super, err);
 	if (r == 0)
 		r = network_open(super, err);
+	/* A service manager that starts control gives it these itself. */
 	if (r == 0 && super->keeper.listen_io.fd < 0)
-		r = open_api_socket(super, err);
+		r = open_socket(super, "api.sock", &super->api_fd, err);
+	if (r == 0 && super->keeper.listen_io.fd < 0)
+		r = open_socket(super, "stream.sock", &super->stream_fd, err);
 	if (r < 0)
 		return r;
 	if ((size_t)snprintf(path, sizeof(path), "%s/carrel-init", options->libexec_dir) >= sizeof(path) ||
@@ -421,7 +424,7 @@ static int open_loop(struct supervisor *super, struct err *err)
 /* After SIGINT: nothing of carrel's is left on the host but the state directory. */
 static void leave_nothing(struct supervisor *super)
 {
-	static const char *const files[] = { "api.sock", "ledger", "lock" };
+	static const char *const files[] = { "api.sock", "stream.sock", "ledger", "lock" };
 	struct err err;
 	char text[512];
 

@@ -120,7 +120,7 @@ struct supervisor {
 	uint32_t controllers; /* bit N: enum limit N is enforced here */
 	int init_fd; /* sealed memfd of carrel-init */
 	int null_fd;
-	int api_fd; /* listening */
+	int api_fd, stream_fd; /* listening */
 	struct seccomp_filter filters[SECCOMP_PROFILES];
 	size_t n_filters;
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "control/access.h"
+#include "control/stream.h"
 
 /* ---- the server: each session.* method does one simple thing ---- */
 
@@ -19,7 +20,7 @@ static struct {
 	struct call *held[MAX_HELD];
 	size_t n_held, reserved[MAX_HELD];
 	struct conn *subscriber;
-	int n_closed;
+	int n_closed, n_attached, n_gone;
 } stub;
 
 json_t *lifecycle_states(const struct control *control _unused_)
@@ -136,6 +137,61 @@ void method_session_stop(struct call *call)
 	call_fail(call, E_FAILED, true, &details, "it %s", "failed");
 }
 
+/* What of the stream is there already is written back, and a full stop; then it ends. */
+static void on_attached(void *arg _unused_, int fd)
+{
+	char text[64];
+	ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		n = 0;
+	text[n++] = '.';
+	if (send(fd, text, (size_t)n, 0) != n)
+		abort();
+	close(fd);
+	stub.n_attached++;
+}
+
+static void on_stream_gone(void *arg _unused_)
+{
+	stub.n_gone++;
+}
+
+/* Offers a stream. */
+void method_session_get(struct call *call)
+{
+	static const struct stream_use use = { .attach = on_attached, .gone = on_stream_gone };
+	struct stream_offer *offer;
+
+	if (stream_offer(call, &use, &offer) == 0)
+		call_reply(call, stream_json(offer));
+}
+
+/* Answers with as many descriptors as "limit" says, each a pipe with its number in it, and a text as long as "cursor". */
+void method_session_list(struct call *call)
+{
+	const json_t *params = call_params(call);
+	size_t n = (size_t)json_integer_value(json_object_get(params, "limit"));
+	const char *length = json_string_value(json_object_get(params, "cursor"));
+	int fds[CALL_MAX_FDS], ends[2];
+
+	if (!call_takes_fds(call))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		if (pipe2(ends, O_CLOEXEC) < 0 || dprintf(ends[1], "%zu", i) < 0)
+			abort();
+		fds[i] = ends[0];
+		close(ends[1]);
+	}
+	call_reply_fds(call, length ? long_text(strtoul(length, NULL, 10)) : json_true(), fds, n);
+}
+
+/* How many streams were opened, and how many nobody came for. */
+void method_session_stats(struct call *call)
+{
+	call_reply(call, json_pack("{s:i, s:i}", "attached", stub.n_attached, "gone", stub.n_gone));
+}
+
 #define UNUSED_METHOD(name)                    \
 	void name(struct call *call)           \
 	{                                      \
@@ -143,10 +199,7 @@ void method_session_stop(struct call *call)
 	}
 UNUSED_METHOD(method_session_create)
 UNUSED_METHOD(method_session_ensure)
-UNUSED_METHOD(method_session_get)
-UNUSED_METHOD(method_session_list)
 UNUSED_METHOD(method_session_remove)
-UNUSED_METHOD(method_session_stats)
 UNUSED_METHOD(method_session_resume)
 
 /* ---- the fixture ---- */
@@ -162,7 +215,7 @@ static void on_stop(struct loop_io *io, uint32_t revents _unused_)
 }
 
 /* The child: serves until STOP_FD ends. Its exit status. */
-static int serve(int listen_fd, int stop_fd, const struct options *options)
+static int serve(int listen_fd, int stream_fd, int stop_fd, const struct options *options)
 {
 	char id[16], unknown[64];
 	struct config_access access = { .user = id, .role = options->is_client ? ROLE_CLIENT : ROLE_ADMIN };
@@ -185,19 +238,35 @@ static int serve(int listen_fd, int stop_fd, const struct options *options)
 		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ options->max_fds, options->max_fds });
 	if (loop_open(&control.loop) < 0 || loop_watch(&control.loop, &stopper.io, EPOLLIN) < 0 ||
 		access_resolve(&control.config, &control.access, unknown, sizeof(unknown)) < 0 ||
-		server_start(&control, listen_fd) < 0)
+		server_start(&control, listen_fd) < 0 || streams_start(&control, stream_fd) < 0)
 		return 2;
+	if (options->token_ms)
+		control.streams->token_ns = options->token_ms * NS_PER_MS;
+	if (options->line_ms)
+		control.streams->line_ns = options->line_ms * NS_PER_MS;
 	if (options->stall_ms)
 		control.server->stall_ns = options->stall_ms * NS_PER_MS;
 	if (options->refuse_ms)
 		control.server->refuse_ns = options->refuse_ms * NS_PER_MS;
 	int r = loop_run(&control.loop);
 	server_stop(&control);
+	streams_stop(&control);
 	while (stub.n_held > 0)
 		call_reply(stub.held[--stub.n_held], json_true());
 	access_free(control.access);
 	loop_close(&control.loop);
 	return r < 0;
+}
+
+static int make_listener(const char *dir, const char *name, struct sockaddr_un *ret_address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	*ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s/%s", dir, name);
+	assert_return_code(bind(fd, (struct sockaddr *)ret_address, sizeof(*ret_address)), errno);
+	assert_return_code(listen(fd, 128), errno);
+	return fd;
 }
 
 void start(struct fixture *f, const struct options *options)
@@ -206,20 +275,18 @@ void start(struct fixture *f, const struct options *options)
 
 	snprintf(f->dir, sizeof(f->dir), "/tmp/carrel-conn-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
-	f->address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(f->address.sun_path, sizeof(f->address.sun_path), "%s/api.sock", f->dir);
-	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_return_code(bind(listener, (struct sockaddr *)&f->address, sizeof(f->address)), errno);
-	assert_return_code(listen(listener, 128), errno);
+	int listener = make_listener(f->dir, "api.sock", &f->address);
+	int streams = make_listener(f->dir, "stream.sock", &f->stream_address);
 	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
 	f->pid = fork();
 	assert_return_code(f->pid, errno);
 	if (f->pid == 0) {
 		close(pair[0]);
-		exit(serve(listener, pair[1], options));
+		exit(serve(listener, streams, pair[1], options));
 	}
 	close(pair[1]);
 	close(listener);
+	close(streams);
 	f->stop_fd = pair[0];
 }
 
@@ -230,6 +297,7 @@ void stop(struct fixture *f)
 	close(f->stop_fd);
 	assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
 	unlink(f->address.sun_path);
+	unlink(f->stream_address.sun_path);
 	rmdir(f->dir);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
@@ -237,13 +305,23 @@ void stop(struct fixture *f)
 
 /* ---- a client ---- */
 
-struct peer dial(const struct fixture *f)
+static struct peer dial_address(const struct sockaddr_un *address)
 {
 	struct peer peer = { .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
 
 	assert_true(peer.fd >= 0);
-	assert_return_code(connect(peer.fd, (const struct sockaddr *)&f->address, sizeof(f->address)), errno);
+	assert_return_code(connect(peer.fd, (const struct sockaddr *)address, sizeof(*address)), errno);
 	return peer;
+}
+
+struct peer dial(const struct fixture *f)
+{
+	return dial_address(&f->address);
+}
+
+struct peer dial_stream(const struct fixture *f)
+{
+	return dial_address(&f->stream_address);
 }
 
 void hang_up(struct peer *peer)

@@ -19,11 +19,12 @@ struct options {
 	uint32_t max_connections, max_per_uid, max_in_flight;
 	uint64_t max_queued, stall_ms, refuse_ms;
 	uint64_t max_fds;
+	uint64_t token_ms, line_ms; /* of streams */
 };
 
 struct fixture {
 	char dir[64];
-	struct sockaddr_un address;
+	struct sockaddr_un address, stream_address;
 	pid_t pid;
 	int stop_fd; /* its end is the child's */
 };
@@ -38,6 +39,7 @@ struct peer {
 };
 
 struct peer dial(const struct fixture *f);
+struct peer dial_stream(const struct fixture *f);
 void hang_up(struct peer *peer);
 
 void say_bytes(const struct peer *peer, const char *bytes, size_t n);

@@ -34,6 +34,19 @@ void call_reply(struct call *call, json_t *result)
 	call->result = result;
 }
 
+bool call_takes_fds(struct call *call _unused_)
+{
+	return true;
+}
+
+void call_reply_fds(struct call *call, json_t *result, const int *fds, size_t n)
+{
+	call_reply(call, result);
+	assert_true(n <= CALL_MAX_FDS);
+	memcpy(call->fds, fds, n * sizeof(*fds));
+	call->n_fds = n;
+}
+
 void call_fail(struct call *call, enum error_kind kind, bool retryable, const struct error_details *details,
 	const char *format, ...)
 {
@@ -134,6 +147,7 @@ void call_free(struct call *call)
 	json_decref(call->params);
 	json_decref(call->result);
 	json_decref(call->partial);
+	close_fds(call->fds, call->n_fds);
 	free(call->log_tail);
 	free(call);
 }

@@ -34,6 +34,8 @@ struct call {
 	char *log_tail;
 	json_t *partial; /* of an error: data.result */
 	size_t n_reserved;
+	int fds[CALL_MAX_FDS]; /* that went with the answer; a test may take them and put -1 */
+	size_t n_fds;
 };
 
 enum init_fault {
@@ -97,6 +99,8 @@ struct fake_host {
 	bool no_descriptors; /* the list brings of live sessions nothing but the output */
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */
 	/* What was seen */
+	struct stream_offer *offers; /* streams that nobody has come for */
+	unsigned n_offers; /* so far */
 	unsigned n_creates, n_kills, n_thaws, n_noted;
 };
 
@@ -119,6 +123,11 @@ void host_disk_full(struct fake_host *host, bool full);
 void host_run(struct fake_host *host, bool (*done)(void *arg), void *arg);
 /* Runs them for some milliseconds. */
 void host_idle(struct fake_host *host, unsigned ms);
+
+/* Comes for the stream that STREAM, a method's {token, ...}, is about. Returns the client's end. */
+int stream_open(struct fake_host *host, const json_t *stream);
+/* Nobody came for it in time. */
+void stream_expire(struct fake_host *host, const json_t *stream);
 
 struct conn *conn_new(void);
 /* The parameters of the notification I that it got. */
