@@ -113,6 +113,7 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 	session->confirmed = true;
 	session->started_ns = event->started_ns;
 	session->frozen = event->frozen != 0;
+	session->slot = event->slot;
 	session_set_resources(session, &event->limits, event->enforced, event->ipv4, event->ipv6);
 	session_changed(session);
 	if (event->state == SUPER_ENDING || n_fds != SUPER_FD_COUNT) {

@@ -24,6 +24,7 @@ struct control {
 	struct streams *streams;
 	struct lifecycle *lifecycle;
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
+	int net_dev_fd; /* /proc/self/net/dev: the host's interfaces and what passed through them; -1: not there */
 };
 
 /* ---- server (control/server.c) ---- */
@@ -63,6 +64,7 @@ void method_session_stop(struct call *call);
 void method_session_remove(struct call *call);
 void method_session_logs(struct call *call);
 void method_session_stats(struct call *call);
+void method_session_set_limits(struct call *call);
 void method_session_pause(struct call *call);
 void method_session_resume(struct call *call);
 void method_session_heartbeat(struct call *call);

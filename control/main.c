@@ -18,7 +18,8 @@
  *         are served by the next one.
  *   5     the stream socket, listening, in the same way (control/stream.h)
  *
- * and later a descriptor for each client, and for each session a channel to its init, its cgroup and its output.
+ * and later /proc/self/net/dev, a descriptor for each client, and for each session a channel to its init, its cgroup
+ * and its output.
  *
  * Stages, and what it can do in each:
  *
@@ -223,6 +224,7 @@ static int prepare(struct process *process, const char *directory)
 	if (take_descriptors() < 0 || seed_hashes() < 0 || read_configuration(&process->control, directory) < 0)
 		return -1;
 	raise_descriptor_limit();
+	process->control.net_dev_fd = open("/proc/self/net/dev", O_RDONLY | O_CLOEXEC);
 	return open_loop(process);
 }
 
@@ -275,6 +277,7 @@ int main(int argc, char **argv)
 {
 	struct process process = {
 		.control.loop = { .epoll_fd = -1, .timer_fd = -1 },
+		.control.net_dev_fd = -1,
 		.signals.fd = -1,
 		.listen_fd = LISTEN_FD,
 		.stream_fd = STREAM_FD,
@@ -291,6 +294,7 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = run(&process);
 	close_fd(process.signals.fd);
+	close_fd(control->net_dev_fd);
 	loop_close(&control->loop);
 	access_free(control->access);
 	config_free(&control->config);

@@ -116,7 +116,12 @@ const struct method method_table[] = {
 		{ "max_bytes", P_INTEGER, .min = 1, .max = MAX_LOG_BYTES, .help = "of text in the answer, 65536 by default" },
 	} },
 	{ "session.stats", ROLE_CLIENT, "What the session uses now.",
-	  "{session, memory, cpu, pids, io, pressure, limits}; null where the host does not count it", method_session_stats, { SESSION } },
+	  "{session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count it", method_session_stats, { SESSION } },
+	{ "session.set_limits", ROLE_CLIENT, "Changes limits of a session that runs: at most to the template's. Others stay as they are.",
+	  "the session", method_session_set_limits, {
+		SESSION,
+		{ "limits", P_LIMITS, .required = true, .help = "those to change; only limits that can be changed while a session runs" },
+	} },
 	{ "session.pause", ROLE_CLIENT, "Freezes every process of a session.",
 	  "the session", method_session_pause, { SESSION } },
 	{ "session.resume", ROLE_CLIENT, "Thaws a paused session.",

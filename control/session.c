@@ -182,6 +182,15 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	return session;
 }
 
+/* A change of SESSION that the supervisor was asked for: nobody waits for it any more. */
+static void fail_change(struct session *session, struct call **change)
+{
+	if (*change)
+		call_fail(steal_ptr(change), E_INVALID_STATE, false,
+			&(struct error_details){ .session = session->record.id }, "session %s has ended",
+			session->record.id);
+}
+
 /* Everything that only a session that runs has. */
 static void release_runtime(struct session *session)
 {
@@ -189,10 +198,8 @@ static void release_runtime(struct session *session)
 
 	probe_cancel(&session->probe);
 	init_link_close(&session->init);
-	if (session->change)
-		call_fail(steal_ptr(&session->change), E_INVALID_STATE, false,
-			&(struct error_details){ .session = session->record.id }, "session %s has ended",
-			session->record.id);
+	fail_change(session, &session->change);
+	fail_change(session, &session->limiting);
 	loop_disarm(loop, &session->watch_again);
 	loop_disarm(loop, &session->deadline);
 	loop_disarm(loop, &session->stop_timer);

@@ -44,10 +44,12 @@ struct session {
 	/* The supervisor's part */
 	struct super_create *create; /* until it is sent */
 	int spec_fd, cgroup_fd, output_fd;
+	uint32_t slot; /* the host's end of its network is cr<slot>; 0: not known */
 	uint64_t started_ns; /* CLOCK_BOOTTIME of the workload's start */
 	bool asked; /* SUPER_CREATE is under way */
 	bool noted; /* the supervisor knows that its end is written down */
 	bool frozen; /* it is, or will be once the change is over */
+	struct call *limiting; /* of session.set_limits: SUPER_SET_LIMITS is under way; or NULL */
 	struct call *change; /* of session.pause or .resume: SUPER_FREEZE or SUPER_THAW is under way; or NULL */
 	bool killed; /* SUPER_KILL was sent */
 	bool init_gone; /* SUPER_EV_EXITED has come: nothing more will come from inside */

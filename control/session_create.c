@@ -9,6 +9,7 @@
 #include "control/command.h"
 #include "control/lifecycle.h"
 #include "control/session_create.h"
+#include "control/session_limits.h"
 #include "control/session_methods.h"
 #include "control/visibility.h"
 
@@ -199,57 +200,12 @@ static int check_room(struct create *create)
 	return 0;
 }
 
-static void read_limits(const json_t *object, struct limits *ret)
-{
-	limits_clear(ret);
-	for (enum limit i = 0; i < LIMIT_COUNT; i++) {
-		const json_t *value = json_object_get(object, limit_table[i].name);
-		if (!value)
-			continue;
-		double number = json_number_value(value) * (limit_table[i].fractional ? 1000 : 1);
-		/* A number that no limit can be becomes one that is out of range. */
-		if (json_is_integer(value) && !limit_table[i].fractional)
-			ret->value[i] =
-				json_integer_value(value) < 0 ? LIMIT_UNSET - 1 : (uint64_t)json_integer_value(value);
-		else
-			ret->value[i] = number >= 0 && number < (double)(1ULL << 62) ? (uint64_t)(number + 0.5)
-										     : LIMIT_UNSET - 1;
-	}
-}
-
-/* A value of LIMIT as it stands in JSON. */
-static void print_limit(enum limit limit, uint64_t value, char *buf, size_t size)
-{
-	if (limit_table[limit].fractional)
-		snprintf(buf, size, "%.15g", (double)value / 1000);
-	else
-		snprintf(buf, size, "%llu", (unsigned long long)value);
-}
-
 static int check_limits(struct create *create)
 {
-	const struct limits *ceilings = &create->template->limits;
-	char path[64], first[32], second[32];
 	struct limits asked;
-	enum limit bad = 0;
 
-	read_limits(json_object_get(create->params, "limits"), &asked);
-	int r = limits_merge(ceilings, &asked, &create->limits, &bad);
-	if (r == 0)
-		return 0;
-	snprintf(path, sizeof(path), "limits.%s", limit_table[bad].name);
-	struct error_details details = { .path = path };
-	if (r == -EPERM) {
-		print_limit(bad, ceilings->value[bad], first, sizeof(first));
-		call_fail(create->call, E_LIMIT, false, &details, "%s: template %s allows at most %s", path,
-			create->template->name, first);
-	} else {
-		print_limit(bad, limit_table[bad].min, first, sizeof(first));
-		print_limit(bad, limit_table[bad].max, second, sizeof(second));
-		call_fail(create->call, E_INVALID_PARAMS, false, &details, "%s: must be from %s to %s", path, first,
-			second);
-	}
-	return r;
+	return limits_of_call(
+		create->call, &create->template->limits, create->template->name, &asked, &create->limits);
 }
 
 static int check_egress(struct create *create)

@@ -10,7 +10,6 @@
 enum {
 	LIST_DEFAULT = 100,
 	LIST_MAX_BYTES = 512 * 1024, /* of one page: an answer stays well below a frame's limit */
-	CHANGE_RETRY_MS = 50,
 };
 
 #define LONGEST_NS (UINT64_C(100) * 365 * 86400 * NS_PER_SEC)
@@ -67,7 +66,7 @@ struct session *session_of_call(struct call *call)
 	return NULL;
 }
 
-static void fail_state(const struct session *session, struct call *call, const char *what)
+void session_refuse(const struct session *session, struct call *call, const char *what)
 {
 	enum session_state state = session->record.state;
 	bool early = state == SESSION_CREATING || state == SESSION_STARTING;
@@ -161,6 +160,7 @@ void method_session_stats(struct call *call)
 		return;
 	json_t *stats = stats_read(session->cgroup_fd);
 	json_object_set_new(stats, "session", json_string(session->record.id));
+	json_object_set_new(stats, "network", stats_network(call_control(call)->net_dev_fd, session->slot));
 	json_object_set(stats, "limits", session->record.limits);
 	call_reply(call, stats);
 }
@@ -239,7 +239,7 @@ static void on_changed(void *owner, struct msg *answer)
 				.session = session->record.id, .step = err->step, .err_no = -err->num },
 			"%s", err_text(err, text, sizeof(text)));
 	} else if (session->record.state >= SESSION_STOPPING) {
-		fail_state(session, call, to == SESSION_PAUSED ? "paused" : "resumed");
+		session_refuse(session, call, to == SESSION_PAUSED ? "paused" : "resumed");
 	} else {
 		session_enter(session, to);
 		call_reply(call, session_json(session));
@@ -265,7 +265,7 @@ static void change(struct call *call, enum session_state to)
 		return;
 	}
 	if (session->record.state != (freeze ? SESSION_READY : SESSION_PAUSED)) {
-		fail_state(session, call, freeze ? "paused" : "resumed");
+		session_refuse(session, call, freeze ? "paused" : "resumed");
 		return;
 	}
 	int r = super_link_tell(&session->lifecycle->super, freeze ? SUPER_FREEZE : SUPER_THAW, session->record.id,
@@ -296,7 +296,7 @@ void method_session_heartbeat(struct call *call)
 	if (!session)
 		return;
 	if (session->record.state >= SESSION_STOPPING) {
-		fail_state(session, call, "kept alive");
+		session_refuse(session, call, "kept alive");
 		return;
 	}
 	session_touch(session);
@@ -343,7 +343,7 @@ void method_session_extend(struct call *call)
 	if (!session)
 		return;
 	if (session->record.state >= SESSION_STOPPING) {
-		fail_state(session, call, "extended");
+		session_refuse(session, call, "extended");
 		return;
 	}
 	if (!ttl && !idle) {

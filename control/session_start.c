@@ -134,6 +134,7 @@ static void on_created(void *owner, struct msg *answer)
 		return;
 	}
 	session->started_ns = created->started_ns;
+	session->slot = created->slot;
 	session_set_resources(session, &created->limits, created->enforced, created->ipv4, created->ipv6);
 	session->record.timeline = timeline(created);
 	if (answer->n_fds == SUPER_FD_COUNT && session->record.state == SESSION_CREATING)

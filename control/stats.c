@@ -57,8 +57,9 @@ static json_t *memory(int cgroup_fd)
 
 	if (json_is_null(current))
 		return current;
-	return json_pack("{s:o, s:o, s:o}", "current_bytes", current, "peak_bytes",
-		number_file(cgroup_fd, "memory.peak"), "events", flat_file(cgroup_fd, "memory.events"));
+	return json_pack("{s:o, s:o, s:o, s:o}", "current_bytes", current, "peak_bytes",
+		number_file(cgroup_fd, "memory.peak"), "swap_bytes", number_file(cgroup_fd, "memory.swap.current"),
+		"events", flat_file(cgroup_fd, "memory.events"));
 }
 
 /* cpu.stat in the units of the API; members that the kernel does not have are left out. */
@@ -135,10 +136,63 @@ static json_t *pressure(int cgroup_fd, const char *name)
 	return object;
 }
 
+static json_t *pids(int cgroup_fd)
+{
+	json_t *events = flat_file(cgroup_fd, "pids.events"), *refused = json_object_get(events, "max");
+	json_t *object = json_pack("{s:o, s:o, s:o}", "current", number_file(cgroup_fd, "pids.current"), "peak",
+		number_file(cgroup_fd, "pids.peak"), "refused", refused ? json_incref(refused) : json_null());
+
+	json_decref(events);
+	return object;
+}
+
+/* A line of /proc/net/dev, "  eth0: BYTES PACKETS errs drop ...", if it is of the interface NAME. */
+static json_t *interface_line(const char *line, const char *name)
+{
+	unsigned long long in[8], out[4];
+	size_t n = strlen(name);
+
+	line += strspn(line, " ");
+	if (strncmp(line, name, n) != 0 || line[n] != ':' ||
+		sscanf(line + n + 1, "%llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu", &in[0], &in[1],
+			&in[2], &in[3], &in[4], &in[5], &in[6], &in[7], &out[0], &out[1], &out[2], &out[3]) != 12)
+		return NULL;
+	/* It is the host's end: what comes in there was sent by the session. */
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "sent_bytes", (json_int_t)in[0], "sent_packets",
+		(json_int_t)in[1], "sent_dropped", (json_int_t)in[3], "received_bytes", (json_int_t)out[0],
+		"received_packets", (json_int_t)out[1], "received_dropped", (json_int_t)out[3]);
+}
+
+json_t *stats_network(int net_dev_fd, uint32_t slot)
+{
+	char name[16], buf[8192];
+	size_t have = 0;
+	off_t at = 0;
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "cr%u", slot);
+	while (slot > 0 && have < sizeof(buf) - 1 &&
+		(n = RETRY_EINTR(pread(net_dev_fd, buf + have, sizeof(buf) - 1 - have, at))) > 0) {
+		char *line = buf, *end;
+		at += n;
+		have += (size_t)n;
+		buf[have] = '\0';
+		for (; (end = strchr(line, '\n')); line = end + 1) {
+			*end = '\0';
+			json_t *found = interface_line(line, name);
+			if (found)
+				return found;
+		}
+		have -= (size_t)(line - buf);
+		memmove(buf, line, have);
+	}
+	return json_null();
+}
+
 json_t *stats_read(int cgroup_fd)
 {
-	return json_pack("{s:o, s:o, s:{s:o}, s:o, s:{s:o, s:o, s:o}}", "memory", memory(cgroup_fd), "cpu",
-		cpu(cgroup_fd), "pids", "current", number_file(cgroup_fd, "pids.current"), "io", io(cgroup_fd),
-		"pressure", "cpu", pressure(cgroup_fd, "cpu.pressure"), "memory",
-		pressure(cgroup_fd, "memory.pressure"), "io", pressure(cgroup_fd, "io.pressure"));
+	return json_pack("{s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}", "memory", memory(cgroup_fd), "cpu",
+		cpu(cgroup_fd), "pids", pids(cgroup_fd), "io", io(cgroup_fd), "pressure", "cpu",
+		pressure(cgroup_fd, "cpu.pressure"), "memory", pressure(cgroup_fd, "memory.pressure"), "io",
+		pressure(cgroup_fd, "io.pressure"));
 }

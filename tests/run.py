@@ -108,6 +108,16 @@ def tier_session():
     python_tier("tests/session", "session")
 
 
+def tier_host():
+    """carrel in virtual machines with systemd and every cgroup controller, on the oldest and the newest Linux."""
+    sys.path.insert(0, str(TOP / "tests/host"))
+    import host_tier
+    try:
+        host_tier.run(BUILD / "root", report)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as e:
+        report("host", False, 0, str(e))
+
+
 def tier_fuzz():
     """libFuzzer on every parser, FUZZ_SECONDS each, starting from the corpus in the repository."""
     directory = BUILD / "fuzz"
@@ -137,8 +147,8 @@ def tier_bench():
     run("bench", ["/usr/bin/python3", "tests/bench/bench.py", "--quick", "--root", str(BUILD / "root")], timeout=600)
 
 
-TIERS = {"build": tier_build, "unit": tier_unit, "docs": tier_docs, "session": tier_session, "fuzz": tier_fuzz,
-         "demo": tier_demo, "bench": tier_bench}
+TIERS = {"build": tier_build, "unit": tier_unit, "docs": tier_docs, "session": tier_session, "host": tier_host,
+         "fuzz": tier_fuzz, "demo": tier_demo, "bench": tier_bench}
 
 
 def main():

@@ -44,6 +44,7 @@ struct limit_row {
 	const char *file; /* in the session's cgroup, or NULL */
 	enum limit_carrier carrier;
 	uint64_t min, max; /* what a template or request may say */
+	uint64_t absent; /* what holds where a template does not set it; LIMIT_UNSET: no limit */
 	bool fractional; /* a JSON real, stored in thousandths */
 	bool live; /* can be changed while the session runs */
 	bool is_ceiling; /* a request may lower the template's value, never raise it */
@@ -54,6 +55,9 @@ extern const struct limit_row limit_table[LIMIT_COUNT];
 
 /* All LIMIT_UNSET. */
 void limits_clear(struct limits *limits);
+
+/* The most that a request may ask for of LIMIT under TEMPLATE; LIMIT_UNSET: whatever is in the table's range. */
+uint64_t limit_ceiling(const struct limits *template, enum limit limit);
 
 /*
  * What a session gets: REQUEST where set, else TEMPLATE. 0, or -EPERM with ret_bad at the first limit with which the

@@ -419,6 +419,14 @@ export interface SessionStatsParams {
 	session: string;
 }
 
+/** Parameters of session.set_limits. */
+export interface SessionSetLimitsParams {
+	/** the session's id */
+	session: string;
+	/** those to change; only limits that can be changed while a session runs */
+	limits: Limits;
+}
+
 /** Parameters of session.pause. */
 export interface SessionPauseParams {
 	/** the session's id */
@@ -525,8 +533,10 @@ export interface SessionMethods {
 	remove(params: SessionRemoveParams, options?: CallOptions): Promise<Session>;
 	/** What the workload wrote to its standard output and error, from a ring of bounded size. Answers with {entries: [{at, stream, text}], next, skipped_bytes, more, ended}. */
 	logs(params: SessionLogsParams, options?: CallOptions): Promise<Logs>;
-	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, limits}; null where the host does not count it. */
+	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count it. */
 	stats(params: SessionStatsParams, options?: CallOptions): Promise<Stats>;
+	/** Changes limits of a session that runs: at most to the template's. Others stay as they are. Answers with the session. */
+	setLimits(params: SessionSetLimitsParams, options?: CallOptions): Promise<any>;
 	/** Freezes every process of a session. Answers with the session. */
 	pause(params: SessionPauseParams, options?: CallOptions): Promise<Session>;
 	/** Thaws a paused session. Answers with the session. */

@@ -66,6 +66,7 @@ export const methods = [
 	'session.remove',
 	'session.logs',
 	'session.stats',
+	'session.set_limits',
 	'session.pause',
 	'session.resume',
 	'session.heartbeat',

@@ -10,7 +10,8 @@ import vm
 
 TESTS = parts.TOP / "tests"
 FOLDERS = ("session", "lib", "host/guest")
-PROGRAMS = (TESTS / "session/prober.c", TESTS / "host/guest/hostile.c")  # there is no compiler in the guest
+PROGRAMS = [TESTS / name for name in  # there is no compiler in the guest
+            ("session/prober.c", "session/escaper.c", "session/bomber.c", "host/guest/hostile.c")]
 
 sys.path.insert(0, str(TESTS / "session"))
 from carrel_host import compile_static  # noqa: E402

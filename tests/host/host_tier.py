@@ -52,6 +52,8 @@ def run_on(kernel, root, report):
         all_ok, count = True, 0
         for name, ok, seconds, output in results(lines):
             report(f"host {kernel}: {name}", ok, seconds, output)
+            if ok and output:  # figures
+                print("".join(f"     | {line}\n" for line in output.splitlines()), end="", flush=True)
             all_ok, count = all_ok and ok, count + 1
         thread.join()
     if count == 0 or (status != [0] and all_ok):

@@ -558,9 +558,20 @@ class SessionMethods:
 
         session: the session's id
 
-        Answers with {session, memory, cpu, pids, io, pressure, limits}; null where the host does not count it.
+        Answers with {session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count
+            it.
         """
         return self._call("session.stats", given({"session": session}))
+
+    def set_limits(self, session: str, limits: Limits) -> Any:
+        """Changes limits of a session that runs: at most to the template's. Others stay as they are.
+
+        session: the session's id
+        limits: those to change; only limits that can be changed while a session runs
+
+        Answers with the session.
+        """
+        return self._call("session.set_limits", given({"session": session, "limits": limits}))
 
     def pause(self, session: str) -> Session:
         """Freezes every process of a session.

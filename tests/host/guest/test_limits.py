@@ -5,13 +5,14 @@ import pathlib
 import time
 import unittest
 
-from carrel_host import own_network, scaled, snapshot, wait_until
+from carrel_host import RpcError, own_network, scaled, snapshot, wait_until
 from limited import LIMITS, MIB, LimitedHost, flat
 
 
 def setUpModule():
     own_network()
-    LimitedHost.open(**{"big-root": {"limits": {**LIMITS, "root_bytes": 128 * MIB}}})
+    LimitedHost.open(**{"big-root": {"limits": {**LIMITS, "root_bytes": 128 * MIB}},
+                        "precious": {"limits": {**LIMITS, "memory_low_bytes": 16 * MIB}}})
 
 
 class Files(LimitedHost):
@@ -20,7 +21,7 @@ class Files(LimitedHost):
     def test_all_are_enforced_and_in_the_files(self):
         limits = {"memory_bytes": 48 * MIB, "memory_high_bytes": 40 * MIB, "memory_low_bytes": 8 * MIB, "swap_bytes": MIB,
                   "cpus": 0.25, "cpu_weight": 50, "pids": 17}
-        session = self.hostile("memory", "1", limits=limits)
+        session = self.hostile("memory", "1", template="precious", limits=limits)
         self.assertEqual({name: limit["value"] for name, limit in session["limits"].items()}, {**LIMITS, **limits})
         for name, limit in session["limits"].items():
             self.assertIs(limit["enforced"], True, name)
@@ -39,6 +40,8 @@ class Files(LimitedHost):
         self.assertLess(stats["memory"]["current_bytes"], 30 * MIB)
         self.assertEqual(stats["memory"]["events"]["oom_kill"], 0)
         self.assertEqual(stats["pids"]["current"], 2)  # carrel-init and the workload
+        self.assertEqual(stats["pids"]["refused"], 0)
+        self.assertGreaterEqual(stats["network"]["sent_packets"], 0)
         self.assertGreater(stats["cpu"]["usage_seconds"], 0)
         self.assertEqual(set(stats["pressure"]), {"cpu", "memory", "io"})
         self.assertIsInstance(stats["io"], list)
@@ -77,6 +80,47 @@ class Memory(LimitedHost):
         while "session.ended" not in kinds:
             kinds.append(watcher.receive()["params"]["kind"])
         self.assertIn("session.oom", kinds)
+
+
+class Changes(LimitedHost):
+    """Limits of a session that runs."""
+
+    def change(self, **limits):
+        return self.client.call("session.set_limits", session="hostile", limits=limits)
+
+    def test_files_change(self):
+        self.hostile("memory", "1")
+        limits = {"memory_bytes": 48 * MIB, "memory_high_bytes": 40 * MIB, "cpus": 0.25, "cpu_weight": 50, "pids": 17}
+        session = self.change(**limits)
+        self.assertEqual({name: limit["value"] for name, limit in session["limits"].items()}, {**LIMITS, **limits})
+        files = {"memory.max": 48 * MIB, "memory.high": 40 * MIB, "cpu.max": "25000 100000", "cpu.weight": 50, "pids.max": 17}
+        for name, value in files.items():
+            self.assertEqual((self.cgroup("hostile") / name).read_text().strip(), str(value), name)
+        with self.assertRaises(RpcError) as caught:
+            self.change(cpu_weight=101)
+        self.assertEqual(caught.exception.kind, "limit")
+        self.assertEqual((self.cgroup("hostile") / "cpu.weight").read_text().strip(), "50")
+
+    def test_more_processes(self):
+        self.hostile("processes", limits={"pids": 10})
+        self.wait_for_output("hostile", r"forked (\d+)")
+        self.assertGreater(self.stats("hostile")["pids"]["refused"], 0)
+        with self.assertRaises(RpcError):
+            self.client.call("exec.run", session="hostile", command=["/bin/busybox", "true"])
+        self.change(pids=LIMITS["pids"])
+        self.assertEqual(self.client.call("exec.run", session="hostile", command=["/bin/busybox", "true"])["exit_code"], 0)
+
+    def test_less_memory_than_it_has(self):
+        before = self.ooms()
+        self.hostile("memory", "40")
+        self.wait_for_output("hostile", "held 40 MiB")
+        self.change(memory_bytes=16 * MIB)
+        # Linux 6.16 and later look at it when the session asks for more; earlier ones at once.
+        try:
+            self.client.call("exec.run", session="hostile", command=["/bin/hostile", "memory", "16"], timeout_seconds=1)
+        except RpcError:
+            pass
+        self.expect_oom("hostile", before)
 
 
 class Processes(LimitedHost):
