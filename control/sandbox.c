@@ -7,6 +7,7 @@
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 /* ---- privilege ---- */
@@ -37,6 +38,8 @@ static int drop_privilege(struct err *err)
 #define FS_IOCTL_DEV (UINT64_C(1) << 15)
 #define NET_BIND_TCP (UINT64_C(1) << 0)
 #define NET_CONNECT_TCP (UINT64_C(1) << 1)
+/* Of MSG_FASTOPEN (linux/socket.h): sends and connects in one. */
+#define FASTOPEN 0x20000000
 #define SCOPE_ABSTRACT_UNIX_SOCKET (UINT64_C(1) << 0)
 #define SCOPE_SIGNAL (UINT64_C(1) << 1)
 
@@ -56,6 +59,7 @@ struct ruleset {
 enum base {
 	BASE_CONFIG,
 	BASE_STATE,
+	BASE_RUN,
 	BASE_ROOT,
 };
 
@@ -67,6 +71,7 @@ static const struct {
 } files[] = {
 	{ BASE_CONFIG, "",                       READ },		/* root-owned configuration */
 	{ BASE_STATE,  "/control",               KEEP_FILES },		/* the registry: SQLite's file, log and journal */
+	{ BASE_RUN,    "/endpoints",             LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_FILE },	/* ports of sessions */
 	{ BASE_STATE,  "/images",                READ },		/* what an image runs by default */
 	/* A session's cgroup comes as a descriptor, but its files are opened here; rules hold for inodes, however mounted. */
 	{ BASE_ROOT,   "/sys/fs/cgroup",         READ },
@@ -110,10 +115,31 @@ static int permit(int ruleset_fd, const char *path, uint64_t access)
 	return 0;
 }
 
+/* struct landlock_net_port_attr and LANDLOCK_RULE_NET_PORT as of ABI 4. */
+struct port_rule {
+	uint64_t access, port;
+};
+
+enum { RULE_NET_PORT = 2 };
+
+/* Permits to listen on the ports that the configuration has for it; to connect, on none. */
+static int permit_ports(int ruleset_fd, const struct config *config)
+{
+	struct port_rule rule = { NET_BIND_TCP, config->publish_first_port };
+
+	for (; config->n_publish_addresses > 0 && rule.port <= config->publish_last_port; rule.port++)
+		if (syscall(SYS_landlock_add_rule, ruleset_fd, RULE_NET_PORT, &rule, 0) < 0)
+			return -errno;
+	return 0;
+}
+
 static int restrict_files(const struct config *config, const char *config_directory, struct err *err)
 {
 	const char *const bases[] = {
-		[BASE_CONFIG] = config_directory, [BASE_STATE] = config->state_dir, [BASE_ROOT] = ""
+		[BASE_CONFIG] = config_directory,
+		[BASE_STATE] = config->state_dir,
+		[BASE_RUN] = config->run_dir,
+		[BASE_ROOT] = "",
 	};
 	size_t size;
 
@@ -131,6 +157,10 @@ static int restrict_files(const struct config *config, const char *config_direct
 		if (r < 0)
 			return err_set(err, r, "landlock", "%s%s", bases[files[i].base], files[i].path);
 	}
+	int r = ruleset.net ? permit_ports(fd, config) : 0;
+	if (r < 0)
+		return err_set(
+			err, r, "landlock", "ports %u to %u", config->publish_first_port, config->publish_last_port);
 	if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
 		return err_set(err, -errno, "landlock", "restrict");
 	return 0;
@@ -141,28 +171,47 @@ static int restrict_files(const struct config *config, const char *config_direct
 struct call_row {
 	int number;
 	const char *name;
-	bool not_executable; /* only without PROT_EXEC in the third argument: no new code */
 	const char *why;
+	const char *only; /* what is allowed of it; NULL: all */
+	struct scmp_arg_cmp conditions[3]; /* op 0: no more of them */
 };
 
-#define ROW(name, why)                            \
-	{                                         \
-		SCMP_SYS(name), #name, false, why \
+#define ROW(name, why)                     \
+	{                                  \
+		SCMP_SYS(name), #name, why \
 	}
 /* The first where this architecture has it, for then the C library uses it; else the second, which newer ones have. */
-#define ROW_EITHER(name, newer, why)                                                                                 \
-	{                                                                                                            \
-		SCMP_SYS(name) >= 0 ? SCMP_SYS(name) : SCMP_SYS(newer), SCMP_SYS(name) >= 0 ? #name : #newer, false, \
-			why                                                                                          \
+#define ROW_EITHER(name, newer, why)                                                                              \
+	{                                                                                                         \
+		SCMP_SYS(name) >= 0 ? SCMP_SYS(name) : SCMP_SYS(newer), SCMP_SYS(name) >= 0 ? #name : #newer, why \
 	}
-#define ROW_NOT_EXECUTABLE(name, why)            \
-	{                                        \
-		SCMP_SYS(name), #name, true, why \
+/* Only with arguments that fulfil all conditions. */
+#define ROW_ONLY(name, why, only, ...)            \
+	{                                         \
+		SCMP_SYS(name), #name, why, only, \
+		{                                 \
+			__VA_ARGS__               \
+		}                                 \
+	}
+/* SCMP_A2() and the like are compound literals, which no constant table takes. */
+#define IF_NO_BITS(argument, bits)                    \
+	{                                             \
+		argument, SCMP_CMP_MASKED_EQ, bits, 0 \
+	}
+#define IF_AT_MOST(argument, value)          \
+	{                                    \
+		argument, SCMP_CMP_LE, value \
+	}
+#define IF_EQUAL(argument, value)            \
+	{                                    \
+		argument, SCMP_CMP_EQ, value \
 	}
 
 /*
- * No socket, no fork, no exec, no kill, no ioctl: descriptors come from the supervisor and from accept, and control
- * starts nothing. Calls that only some architectures have are no rule on the others.
+ * No fork, no exec, no kill, no ioctl, and no connection to anywhere: control starts nothing, and its sockets come from
+ * the supervisor, from inits and from accept. Those that it makes itself are there to listen: connect() is left with a
+ * length that holds no address, and no call that sends may open a connection. Calls that only some architectures have
+ * are no rule on the others.
  */
 /* clang-format off */
 static const struct call_row allowed[] = {
@@ -190,21 +239,24 @@ static const struct call_row allowed[] = {
 	ROW(pipe2,           "input and output of a command in a session; what a relayed connection holds"),
 	ROW(splice,          "relayed connections, whose bytes are never copied here"),
 	ROW(memfd_create,    "a command for a session is written into one"),
-	ROW_NOT_EXECUTABLE(mmap, "memory; specs"),
-	ROW_NOT_EXECUTABLE(mprotect, "malloc grows a heap"),
+	ROW_ONLY(mmap, "memory; specs", "never executable", IF_NO_BITS(2, PROT_EXEC)),
+	ROW_ONLY(mprotect, "malloc grows a heap", "never executable", IF_NO_BITS(2, PROT_EXEC)),
 	ROW(munmap,          "memory is given back"),
 	ROW(mremap,          "realloc of what is large"),
 	ROW(brk,             "malloc"),
 	ROW(madvise,         "free gives pages back"),
-	ROW(accept4,         "clients"),
+	ROW(accept4,         "clients, also of published ports"),
 	ROW(recvfrom,        "a probe's answer"),
 	ROW(recvmsg,         "clients, the supervisor, a session's init"),
-	ROW(sendto,          "answers to clients, a probe's request"),
-	ROW(sendmsg,         "the supervisor, a session's init; descriptors go along"),
+	ROW_ONLY(sendto, "answers to clients, a probe's request", "to no address", IF_EQUAL(4, 0), IF_NO_BITS(3, FASTOPEN)),
+	ROW_ONLY(sendmsg, "the supervisor, a session's init; descriptors go along", "no connection with it", IF_NO_BITS(2, FASTOPEN)),
 	ROW(shutdown,        "a client that is hung up on"),
 	ROW(getsockopt,      "who a client is; what kind of socket init sent"),
 	ROW(setsockopt,      "a probe's connection is closed without lingering"),
-	ROW(connect,         "a probe's connection is dissolved (AF_UNSPEC); Landlock refuses TCP"),
+	ROW_ONLY(connect, "a session's connection is dissolved (AF_UNSPEC)", "no address", IF_EQUAL(2, sizeof(sa_family_t))),
+	ROW_ONLY(socket, "ports of sessions are published", "unix and TCP", IF_AT_MOST(0, AF_INET6), IF_EQUAL(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK), IF_EQUAL(2, 0)),
+	ROW(bind,            "ports of sessions are published; Landlock says where"),
+	ROW(listen,          "the same"),
 	ROW(epoll_wait,      "the loop"),
 	ROW(epoll_pwait,     "the same, where there is no epoll_wait"),
 	ROW(epoll_ctl,       "the loop's descriptors come and go"),
@@ -226,7 +278,7 @@ static const struct call_row allowed[] = {
 };
 /* clang-format on */
 
-enum { MAX_CALLS = 60 };
+enum { MAX_CALLS = 64 };
 _Static_assert(ARRAY_SIZE(allowed) <= MAX_CALLS, "a call more needs an argument, and one less");
 
 /* Unknown calls get ENOSYS, on which libraries fall back; other architectures' calls end the process. */
@@ -242,11 +294,10 @@ static int restrict_calls(struct err *err)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed); i++) {
 		const struct call_row *row = &allowed[i];
-		if (row->not_executable)
-			r = seccomp_rule_add(
-				filter, SCMP_ACT_ALLOW, row->number, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-		else
-			r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, row->number, 0);
+		unsigned n = 0;
+		while (n < ARRAY_SIZE(row->conditions) && row->conditions[n].op != 0)
+			n++;
+		r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->number, n, row->conditions);
 	}
 	if (r == 0)
 		r = seccomp_load(filter);
@@ -258,8 +309,8 @@ static int restrict_calls(struct err *err)
 void sandbox_print_syscalls(FILE *out)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
-		fprintf(out, "%-16s %s%s\n", allowed[i].name, allowed[i].why,
-			allowed[i].not_executable ? " (never executable)" : "");
+		fprintf(out, "%-16s %s%s%s%s\n", allowed[i].name, allowed[i].why, allowed[i].only ? " (" : "",
+			allowed[i].only ? allowed[i].only : "", allowed[i].only ? ")" : "");
 }
 
 int sandbox_enter(const struct config *config, const char *config_directory, struct err *err)
