@@ -416,9 +416,9 @@ static bool is_bound(const struct template *t)
 	for (size_t i = 0; i < t->n_mounts; i++) {
 		const struct config_mount *mount = &t->mounts[i];
 		const size_t n = strlen(mount->target);
-		if (mount->bind && streq(t->command[0], mount->target))
+		if (mount->kind == MOUNT_BIND && streq(t->command[0], mount->target))
 			return access(mount->source, X_OK) == 0;
-		if (mount->bind && strncmp(t->command[0], mount->target, n) == 0 && t->command[0][n] == '/') {
+		if (mount->kind == MOUNT_BIND && strncmp(t->command[0], mount->target, n) == 0 && t->command[0][n] == '/') {
 			_close_ int fd = open(mount->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
 			return fd >= 0 && exists_in(fd, t->command[0] + n);
 		}
@@ -437,7 +437,7 @@ static int check_template(struct check *c, const struct template *t, char *what,
 	if (layer < 0)
 		return snprintf(what, size, "there is no image %s", t->image);
 	for (size_t i = 0; c->user_fd >= 0 && i < t->n_mounts; i++) {
-		const int r = t->mounts[i].bind ? try_idmap(c, t->mounts[i].source) : 0;
+		const int r = t->mounts[i].kind == MOUNT_BIND ? try_idmap(c, t->mounts[i].source) : 0;
 		if (r < 0)
 			return snprintf(what, size, "mount of %s: %s", t->mounts[i].source, strerror(-r));
 	}

@@ -5,6 +5,7 @@
  *
  *   STATE_DIR/images/NAME.json	what the image is; readable by all; an image without it is not there
  *   STATE_DIR/rootfs/NAME/0	its one layer
+ *   STATE_DIR/rootfs/.scratch/BYTES	an empty file system of that size, which the supervisor copies for sessions
  *   STATE_DIR/rootfs/.new-*	a build under way, or one that was interrupted
  *   STATE_DIR/rootfs/.old-*	the former tree of an image that sessions still used when it was replaced
  *   STATE_DIR/rootfs/.lock	held while somebody changes the store
@@ -75,6 +76,7 @@ struct build {
 	struct progress *progress;
 	int root_fd; /* the tree: while foreseeing the present one, while building the new one */
 	const char *root_path; /* the same, for programs that take paths */
+	const char *libexec_dir; /* where carrel's own programs are */
 	uint64_t key; /* set by the recipe: the same for two builds that would give the same */
 };
 
@@ -92,6 +94,12 @@ int build_minimal(struct build *build, struct failure *why);
 int build_host(struct build *build, struct failure *why);
 int build_debian(struct build *build, struct failure *why);
 int foresee_debian(struct build *build, uint64_t *ret_key, struct failure *why);
+int build_dind(struct build *build, struct failure *why);
+int foresee_dind(struct build *build, uint64_t *ret_key, struct failure *why);
+
+/* Makes the empty file systems that templates below CONFIG_DIR which use IMAGE ask for, where they are not there yet. */
+int scratch_prepare(const struct store *store, const char *config_dir, const char *image, struct progress *progress,
+	struct failure *why);
 
 /* Fills WHY with "cannot WHAT OBJECT" of the image being made. Returns NUM. */
 int build_failed(struct failure *why, int num, const char *what, const char *object);

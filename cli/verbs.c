@@ -81,11 +81,6 @@ static const struct option exec_options[] = {
 
 #define BY_OWNER "instead of a session: the newest one of this owner, one that has not ended first"
 
-static const struct option limit_options[] = {
-	{ "limit", 'l', "NAME=NUMBER", OPT_LIMIT, "limits", "a limit and its new value; may be repeated" },
-	{ 0 },
-};
-
 static const struct option stop_options[] = {
 	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds",
 	  "from the stop signal to SIGKILL; the template's by default" },
@@ -127,8 +122,9 @@ static const struct option store_options[] = {
 };
 
 static const struct option build_options[] = {
-	{ "package", 'p', "PACKAGE", OPT_LIST, NULL, "one more Debian package (browser, browser-small); may be repeated" },
+	{ "package", 'p', "PACKAGE", OPT_LIST, NULL, "one more Debian package (browser, browser-small, dind); may be repeated" },
 	{ "force", 0, NULL, OPT_SWITCH, NULL, "build although the image is current" },
+	{ "libexec-dir", 0, "DIR", OPT_TEXT, NULL, "where carrel's own programs are; else " CARREL_LIBEXEC_DIR },
 	STORE_OPTIONS,
 	{ 0 },
 };
@@ -152,9 +148,6 @@ const struct verb verb_table[] = {
 	  "an error of carrel's own is told on standard error, as for every verb." },
 	{ "stats", "[SESSION...]", "show what sessions use", "session.stats", run_stats, 0, MAX_WORDS, false, NULL,
 	  "Without operands: all sessions that you may see and that have not ended." },
-	{ "limit", "SESSION...", "change limits of sessions that run", "session.set_limits", run_each, 1, MAX_WORDS, false,
-	  limit_options, "At most to what the template allows.\n"
-	  "Limits with K, M, G or T are powers of 1024; `carrel show` lists them." },
 	{ "pause", "SESSION...", "freeze sessions", "session.pause", run_each, 1, MAX_WORDS, false, NULL, NULL },
 	{ "resume", "SESSION...", "thaw sessions", "session.resume", run_each, 1, MAX_WORDS, false, NULL, NULL },
 	{ "stop", "[SESSION...]", "end sessions", "session.stop", run_each, 0, MAX_WORDS, false, stop_options, NULL },
@@ -169,6 +162,8 @@ const struct verb verb_table[] = {
 	{ "image build", "IMAGE", "make or renew an image", NULL, run_image_build, 1, 1, false, build_options,
 	  "  browser        Chromium from Debian packages, built by mmdebstrap from the sources that this host's apt uses\n"
 	  "  browser-small  the same with chromium-headless-shell\n"
+	  "  dind           a Docker daemon, git and editors from Debian packages, and the empty file systems on which its\n"
+	  "                 templates' sessions keep their Docker data\n"
 	  "  minimal        this host's busybox and nothing else\n"
 	  "  host           a skeleton over this host's own /usr, which the template shows read-only\n"
 	  "\n"

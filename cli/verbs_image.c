@@ -15,9 +15,17 @@ static const char *const browser_small[] = {
 	"chromium-headless-shell", "ca-certificates", "fontconfig", "fonts-liberation", NULL
 };
 
+static const char *const dind[] = {
+	/* the daemons, and what they start */
+	"docker.io", "containerd", "runc", "docker-compose", "iptables", "iproute2", "kmod", "ca-certificates", "xz-utils",
+	/* for the learner */
+	"bash-completion", "busybox-static", "curl", "git", "less", "make", "nano", "procps", "vim-tiny", NULL
+};
+
 const struct recipe recipes[] = {
 	{ "browser", build_debian, foresee_debian, browser },
 	{ "browser-small", build_debian, foresee_debian, browser_small },
+	{ "dind", build_dind, foresee_dind, dind },
 	{ "minimal", build_minimal, NULL, NULL },
 	{ "host", build_host, NULL, NULL },
 	{ 0 },
@@ -307,10 +315,12 @@ enum exit_code run_image_build(struct cli *cli)
 	_failure_ struct failure why = { 0 };
 	struct progress progress = { .term = &cli->err, .out = stderr };
 	struct build build = { .recipe = find_recipe(cli->words[0]), .progress = &progress, .root_fd = -1 };
+	const char *libexec_dir = option_text(cli, "libexec-dir"), *config_dir = option_text(cli, "config");
 	int64_t started = monotonic_ms();
 	int r;
 
 	build.packages = json_object_get(cli->options, "package");
+	build.libexec_dir = libexec_dir ? libexec_dir : CARREL_LIBEXEC_DIR;
 	if (!build.recipe)
 		return cli_fail(cli, EXIT_USAGE, 0, "there is no recipe for \"%s\"; see `carrel image build --help`",
 			cli->words[0]);
@@ -321,6 +331,11 @@ enum exit_code run_image_build(struct cli *cli)
 		r = store_sweep(&store, may_be_in_use, &usage, &why);
 	if (r == 0)
 		r = build_image(&store, &build, option_set(cli, "force"), &usage, &why);
+	if (r >= 0) {
+		int s = scratch_prepare(
+			&store, config_dir ? config_dir : CARREL_CONFIG_DIR, build.recipe->name, &progress, &why);
+		r = s < 0 ? s : r;
+	}
 	if (r < 0)
 		return cli_failed(cli, &why);
 	json_t *info = store_read(&store, build.recipe->name);

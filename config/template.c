@@ -4,11 +4,18 @@
 #include <stdio.h>
 
 #include "config/members.h"
+#include "wire/init.h"
 #include "wire/loop.h"
 #include "wire/plan.h"
 #include "wire/spec.h"
 
-enum { MAX_ENDPOINTS = 16, MAX_ENV = 1024, MAX_SESSION_ID = 65535, MAX_SECONDS = 315360000 /* ten years */ };
+enum {
+	MAX_ENDPOINTS = 16,
+	MAX_ENV = 1024,
+	MAX_SESSION_ID = 65535,
+	MAX_SECONDS = 315360000, /* ten years */
+	MIN_SCRATCH = 16 << 20, /* and what sizes of scratch are multiples of */
+};
 
 /* ---- env: {"NAME": "value"} to "NAME=value" ---- */
 
@@ -78,33 +85,38 @@ static bool is_below(const char *path, const char *top)
 
 static int finish_mount(const struct place *place, const json_t *value, void *object)
 {
-	static const char *const of_tmpfs[] = { "mode", "uid", "gid", "size_bytes", "inodes" };
+	/* What each kind besides tmpfs has no use for. */
+	static const char *const not_of_bind[] = { "mode", "uid", "gid", "size_bytes", "inodes", NULL };
+	static const char *const not_of_scratch[] = { "mode", "uid", "gid", "suid", "inodes", NULL };
 	static const char *const of_init[] = { "/proc", "/sys", "/dev" };
 	struct config_mount *mount = object;
 
 	for (size_t i = 0; i < ARRAY_SIZE(of_init); i++)
 		if (is_below(mount->target, of_init[i]))
 			return place_fail_at(place, "target", "%s is mounted by carrel-init itself", of_init[i]);
-	if (!mount->bind && mount->source)
+	const bool bind = mount->kind == MOUNT_BIND;
+	if (!bind && mount->source)
 		return place_fail_at(place, "source", "is for the type bind");
-	if (!mount->bind && mount->bytes == LIMIT_UNSET)
+	if (!bind && mount->bytes == LIMIT_UNSET)
 		return place_fail(place, "size_bytes is missing");
-	if (!mount->bind)
-		return 0;
-	if (!mount->source)
+	if (bind && !mount->source)
 		return place_fail(place, "source is missing");
-	for (size_t i = 0; i < ARRAY_SIZE(of_tmpfs); i++)
-		if (json_object_get(value, of_tmpfs[i]))
-			return place_fail_at(place, of_tmpfs[i], "is for the type tmpfs");
-	if (!json_object_get(value, "read_only"))
+	if (mount->kind == MOUNT_TMPFS)
+		return 0;
+	for (const char *const *name = bind ? not_of_bind : not_of_scratch; *name; name++)
+		if (json_object_get(value, *name))
+			return place_fail_at(place, *name, "is for the type tmpfs");
+	if (mount->kind == MOUNT_SCRATCH && (mount->bytes < MIN_SCRATCH || mount->bytes % MIN_SCRATCH != 0))
+		return place_fail_at(place, "size_bytes", "of scratch must be a multiple of %d", MIN_SCRATCH);
+	if (bind && !json_object_get(value, "read_only"))
 		mount->read_only = true;
 	return 0;
 }
 
 /* clang-format off */
 static const struct member mount_members[] = {
-	{ "type", &type_enum, FIELD(struct config_mount, bind), .words = "tmpfs|bind",
-	  .help = "a file system in memory, or a directory or file of the host" },
+	{ "type", &type_enum, FIELD(struct config_mount, kind), .words = "tmpfs|bind|scratch",
+	  .help = "a file system in memory, a directory or file of the host, or an empty file system on disk that goes with the session" },
 	{ "source", &type_path, FIELD(struct config_mount, source), .fallback = "null", .nullable = true, .max = 4095,
 	  .help = "bind: the host's path" },
 	{ "target", &type_path, FIELD(struct config_mount, target), .max = member_size(struct plan_mount, target) - 1,
@@ -122,7 +134,7 @@ static const struct member mount_members[] = {
 	{ "gid", &type_integer, FIELD(struct config_mount, gid), .fallback = "0", .max = MAX_SESSION_ID,
 	  .help = "tmpfs: group of its root, in the session" },
 	{ "size_bytes", &type_integer, FIELD(struct config_mount, bytes), .fallback = "null", .nullable = true, .min = 4096, .max = INT64_MAX,
-	  .help = "tmpfs: required; counts as the session's memory" },
+	  .help = "tmpfs: required, counts as the session's memory; scratch: required, a multiple of 16 MiB" },
 	{ "inodes", &type_integer, FIELD(struct config_mount, inodes), .fallback = "null", .nullable = true, .min = 16, .max = UINT32_MAX,
 	  .help = "tmpfs: files that may be made; null for the kernel's default" },
 };
@@ -150,13 +162,24 @@ static const struct object_table user_table = OBJECT_TABLE(user_members, struct 
 
 /* ---- readiness ---- */
 
+static int finish_http(const struct place *place, const json_t *value _unused_, void *object)
+{
+	const struct config_probe *probe = object;
+
+	if ((probe->port == 0) == (probe->unix_path == NULL))
+		return place_fail(place, "needs either port or unix");
+	return 0;
+}
+
 static const struct member http_members[] = {
-	{ "port", &type_integer, FIELD(struct config_probe, port), .min = 1, .max = UINT16_MAX,
+	{ "port", &type_integer, FIELD(struct config_probe, port), .fallback = "0", .max = UINT16_MAX,
 	  .help = "on the session's 127.0.0.1" },
+	{ "unix", &type_path, FIELD(struct config_probe, unix_path), .fallback = "null", .nullable = true, .max = INIT_PATH_SIZE - 1,
+	  .help = "or the path of a unix socket in the session" },
 	{ "path", &type_string, FIELD(struct config_probe, path), .fallback = "\"/\"", .min = 1, .max = 1024,
 	  .help = "a GET of it must be answered with 200 to 399" },
 };
-static const struct object_table http_table = OBJECT_TABLE(http_members, struct config_probe, NULL);
+static const struct object_table http_table = OBJECT_TABLE(http_members, struct config_probe, finish_http);
 
 static const struct member tcp_members[] = {
 	{ "port", &type_integer, FIELD(struct config_probe, port), .min = 1, .max = UINT16_MAX,
@@ -207,7 +230,7 @@ static const struct member probe_members[] = {
 static const struct object_table probe_table = OBJECT_TABLE(probe_members, struct config_probe, finish_probe);
 /* clang-format on */
 
-/* ---- endpoints: {"cdp": {"port": 9222, "url": "http://{address}:{port}"}, "docker": {"path": "/run/docker.sock"}} ---- */
+/* ---- endpoints: {"cdp": {"port": 9222, "url": "http://{address}:{port}"}} ---- */
 
 static int finish_endpoint(const struct place *place, const json_t *value _unused_, void *object)
 {
@@ -223,21 +246,13 @@ static int finish_endpoint(const struct place *place, const json_t *value _unuse
 			return place_fail_at(
 				place, "url", "knows {address}, {port}, {owner_hash} and {session} only");
 	}
-	if (!endpoint->port == !endpoint->path)
-		return place_fail(place, "needs either port or path");
-	if (endpoint->path && !endpoint->has_unix)
-		return place_fail_at(place, "unix", "is all there is of a path");
 	return 0;
 }
 
 /* clang-format off */
 static const struct member endpoint_members[] = {
-	{ "port", &type_integer, FIELD(struct config_endpoint, port), .fallback = "0", .max = UINT16_MAX,
+	{ "port", &type_integer, FIELD(struct config_endpoint, port), .min = 1, .max = UINT16_MAX,
 	  .help = "in the session" },
-	{ "path", &type_path, FIELD(struct config_endpoint, path), .fallback = "null", .nullable = true, .max = 1023,
-	  .help = "or of a socket in the session" },
-	{ "unix", &type_bool, FIELD(struct config_endpoint, has_unix), .fallback = "true",
-	  .help = "a socket of the host leads there" },
 	{ "url", &type_string, FIELD(struct config_endpoint, url), .fallback = "\"tcp://{address}:{port}\"", .min = 1, .max = 1024,
 	  .help = "what clients are given, with {address}, {port}, {owner_hash} and {session} filled in" },
 };

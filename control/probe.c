@@ -82,6 +82,7 @@ static void ask_http(struct probe *probe, int fd)
 	_free_ char *request = NULL;
 
 	probe->io = (struct loop_io){ .fd = fd, .fn = on_answer_bytes };
+	/* By a unix socket no port is spoken to; a Host there must be all the same. */
 	int n = asprintf(&request,
 		"GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: carrel\r\nConnection: close\r\n\r\n",
 		config->path ? config->path : "/", config->port);
@@ -105,22 +106,25 @@ static void ask_http(struct probe *probe, int fd)
 static void on_connected(void *owner, struct msg *answer)
 {
 	struct probe *probe = owner;
+	const struct config_probe *config = &probe->template->readiness;
 
 	/* The link ended: the session is told so and cancels this probe. */
 	if (!answer)
 		return;
 	const struct init_done *done = (const void *)answer->bytes;
 	if (done->err.num < 0) {
-		attempt_failed(
-			probe, "connect to port %u: %s", probe->template->readiness.port, strerror(-done->err.num));
+		if (config->unix_path)
+			attempt_failed(probe, "connect to %s: %s", config->unix_path, strerror(-done->err.num));
+		else
+			attempt_failed(probe, "connect to port %u: %s", config->port, strerror(-done->err.num));
 		return;
 	}
 	_close_ int fd = answer->n_fds == 1 ? steal_fd(&answer->fds[0]) : -1;
-	if (!foreign_is_tcp(fd)) {
-		attempt_failed(probe, "connect: init sent no TCP socket");
+	if (config->unix_path ? !foreign_is_unix_stream(fd) : !foreign_is_tcp(fd)) {
+		attempt_failed(probe, "connect: init sent no such socket");
 		return;
 	}
-	if (probe->template->readiness.kind == PROBE_HTTP) {
+	if (config->kind == PROBE_HTTP) {
 		ask_http(probe, steal_fd(&fd));
 		return;
 	}
@@ -130,10 +134,18 @@ static void on_connected(void *owner, struct msg *answer)
 
 static int attempt_connect(struct probe *probe)
 {
-	struct init_connect request = { .port = probe->template->readiness.port, .family = FAMILY_ANY };
+	const struct config_probe *config = &probe->template->readiness;
+	struct init_connect request = { .port = config->port, .family = FAMILY_ANY };
+	struct init_connect_path path_request = { 0 };
 
-	msg_init(&request.header, INIT_CONNECT, 0, sizeof(request));
-	return init_link_send(probe->link, &request.header, NULL, 0, on_connected, probe);
+	if (!config->unix_path) {
+		msg_init(&request.header, INIT_CONNECT, 0, sizeof(request));
+		return init_link_send(probe->link, &request.header, NULL, 0, on_connected, probe);
+	}
+	/* It fits: the configuration's bound is the same. */
+	copy_string(path_request.path, sizeof(path_request.path), config->unix_path);
+	msg_init(&path_request.header, INIT_CONNECT_PATH, 0, sizeof(path_request));
+	return init_link_send(probe->link, &path_request.header, NULL, 0, on_connected, probe);
 }
 
 static void on_exec_started(struct init_exec *exec, const struct err *err, int pid _unused_)

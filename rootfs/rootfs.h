@@ -6,7 +6,7 @@
  *
  * The image store is STATE_DIR/rootfs, 0700: IMAGE/0 is the topmost layer, IMAGE/1 the one below, ... Files
  * there have the ids that they have in a session (0 to 65535, setuid bits and all), so nobody but root may
- * reach them.
+ * reach them. STATE_DIR/rootfs/.scratch/BYTES is an empty ext4 of that size, sparse.
  */
 #pragma once
 
@@ -27,6 +27,12 @@ int rootfs_layers(
  * SOURCE are not taken along. Read-only unless WRITABLE; never with devices.
  */
 int rootfs_bind(const char *source, int user_fd, bool writable, bool suid, int *ret_fd, struct err *err);
+
+/*
+ * A detached idmapped mount of a new, empty ext4 of BYTES on disk, nosuid and nodev; it is gone when its last user
+ * is. -ENOENT when `carrel image build` has made no empty one of that size. Kernel: loop(4), LOOP_CONFIGURE.
+ */
+int rootfs_scratch(int store_fd, uint64_t bytes, int user_fd, int *ret_fd, struct err *err);
 
 /*
  * A session's /dev: a read-only tmpfs with device nodes of its own, detached, owned by the session's root where

@@ -20,7 +20,7 @@ static int fill_mounts(const struct template *template, struct plan *plan)
 		const struct config_mount *from = &template->mounts[i];
 		struct plan_mount *to = &plan->mounts[plan->n_mounts++];
 		*to = (struct plan_mount){
-			.kind = from->bind ? PLAN_BIND : PLAN_TMPFS,
+			.kind = from->kind == MOUNT_TMPFS ? PLAN_TMPFS : PLAN_BIND,
 			.flags = (from->read_only ? PLAN_MOUNT_RDONLY : 0U) |
 				 (from->noexec ? PLAN_MOUNT_NOEXEC : 0U) | (from->suid ? PLAN_MOUNT_SUID : 0U),
 			.mode = from->mode,

@@ -182,10 +182,13 @@ static int run_rootfs(struct session *session, struct err *err)
 	m->n_mounts = m->n_layers;
 	for (size_t i = 0; i < t->n_mounts; i++) {
 		const struct config_mount *mount = &t->mounts[i];
-		if (!mount->bind)
+		int *ret_fd = &m->mounts[m->n_mounts];
+		if (mount->kind == MOUNT_TMPFS)
 			continue;
-		r = rootfs_bind(mount->source, session->net.user_fd, !mount->read_only, mount->suid,
-			&m->mounts[m->n_mounts], err);
+		r = mount->kind == MOUNT_SCRATCH
+			    ? rootfs_scratch(super->store_fd, mount->bytes, session->net.user_fd, ret_fd, err)
+			    : rootfs_bind(mount->source, session->net.user_fd, !mount->read_only, mount->suid, ret_fd,
+				      err);
 		if (r < 0)
 			return r;
 		m->n_mounts++;
@@ -227,7 +230,7 @@ const struct step step_table[] = {
 	{ "directory", run_directory, undo_directory, "run_dir/sessions/<id>: init's socket, the output file" },
 	{ "cgroup",    cgroup_make,   undo_cgroup,    "sessions/<id> with its limits, and payload below it" },
 	{ "network",   run_network,   undo_network,   "user and network namespace, veth, egress policy" },
-	{ "rootfs",    run_rootfs,    undo_rootfs,    "detached idmapped mounts of image, binds and /dev" },
+	{ "rootfs",    run_rootfs,    undo_rootfs,    "detached idmapped mounts of image, binds, scratch and /dev" },
 	{ "init",      run_init,      undo_init,      "carrel-init in its namespaces and cgroup" },
 };
 /* clang-format on */

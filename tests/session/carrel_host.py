@@ -126,8 +126,8 @@ class Client:
 
 
 class Host:
-    def __init__(self, config=None, templates=None, images=("minimal",)):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir=TEST_DIR))
+    def __init__(self, config=None, templates=None, images=("minimal",), base=TEST_DIR):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir=base))
         self.dir.chmod(0o755)
         self.name = self.dir.name
         self.config_dir = self.dir / "etc"

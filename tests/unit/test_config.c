@@ -61,11 +61,6 @@ static const struct bad bad_daemons[] = {
 	{ "{\n\n\"max_sesions\": 1}", "x.json:3: max_sesions: unknown member; did you mean \"max_sessions\"?" },
 	{ "{\n\"x\": 1}", "x.json:2: x: unknown member" },
 	{ "{\"new\\nline\": 1}", "x.json:1: new?line: unknown member" },
-	{ "{\"publish\": {\"addresses\": [\"::1\",\n\"localhost\"]}}", "x.json:2: publish.addresses[1]: \"localhost\" is no IP address" },
-	{ "{\"publish\": {\"first_port\": 80}}", "x.json:1: publish.first_port: 80 is below 1024" },
-	{ "{\"publish\": {\"first_port\": 30000,\n\"last_port\": 29999}}", "x.json:2: publish.last_port: must be first_port, or up to 4095 above it" },
-	{ "{\"publish\": {\"first_port\": 30000, \"last_port\": 34096}}", "x.json:1: publish.last_port: must be first_port, or up to 4095 above it" },
-	{ "{\"publish\": {\"role\": \"root\"}}", "x.json:1: publish.role: \"root\" is none of client|operator|admin" },
 	{ "{\"client_limits\": {\n\"max_conections\": 1}}", "x.json:2: client_limits.max_conections: unknown member; did you mean \"max_connections\"?" },
 	/* numbers, taken strictly */
 	{ "{\"max_sessions\": \"1\"}", "x.json:1: max_sessions: must be an integer, not a string" },
@@ -180,6 +175,9 @@ static const struct bad bad_templates[] = {
 	{ TEMPLATE("\"mounts\": [{\"type\": \"bind\", \"target\": \"/a\"}]"), "x.json:4: mounts[0]: source is missing" },
 	{ TEMPLATE("\"mounts\": [{\"type\": \"bind\", \"target\": \"/a\", \"source\": \"/\"}]"), "x.json:4: mounts[0].source: must not be \"/\"" },
 	{ TEMPLATE("\"mounts\": [{\"type\": \"bind\", \"target\": \"/a\", \"source\": \"/b\", \"uid\": 5}]"), "x.json:4: mounts[0].uid: is for the type tmpfs" },
+	{ TEMPLATE("\"mounts\": [{\"type\": \"scratch\", \"target\": \"/a\"}]"), "x.json:4: mounts[0]: size_bytes is missing" },
+	{ TEMPLATE("\"mounts\": [{\"type\": \"scratch\", \"target\": \"/a\", \"size_bytes\": 16777217}]"), "x.json:4: mounts[0].size_bytes: of scratch must be a multiple of 16777216" },
+	{ TEMPLATE("\"mounts\": [{\"type\": \"scratch\", \"target\": \"/a\", \"size_bytes\": 16777216, \"suid\": true}]"), "x.json:4: mounts[0].suid: is for the type tmpfs" },
 	/* network */
 	{ TEMPLATE("\"network\": {\"egress\": \"all\"}"), "x.json:4: network.egress: \"all\" is none of none|internet" },
 	{ TEMPLATE("\"network\": {\"egress_allowed\": [\"none\",\n\"all\"]}"), "x.json:5: network.egress_allowed[1]: \"all\" is none of none|internet" },
@@ -189,6 +187,8 @@ static const struct bad bad_templates[] = {
 	{ TEMPLATE("\"network\": {\"loopback_ports\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}"), "x.json:4: network.loopback_ports: has more than 16 entries" },
 	/* readiness, endpoints, stop, deadlines */
 	{ TEMPLATE("\"readiness\": {}"), "x.json:4: readiness: needs one of http, tcp and exec" },
+	{ TEMPLATE("\"readiness\": {\"http\": {}}"), "x.json:4: readiness.http: needs either port or unix" },
+	{ TEMPLATE("\"readiness\": {\"http\": {\"port\": 1, \"unix\": \"/a\"}}"), "x.json:4: readiness.http: needs either port or unix" },
 	{ TEMPLATE("\"readiness\": {\"tcp\": {}}"), "x.json:4: readiness.tcp: port is missing" },
 	{ TEMPLATE("\"readiness\": {\"tcp\": {\"port\": 1}, \"exec\": {\"command\": [\"/x\"]}}"), "x.json:4: readiness.exec: there is tcp already" },
 	{ TEMPLATE("\"readiness\": {\"http\": {\"port\": 1, \"path\": \"x\"}}"), "x.json:4: readiness.http: path must start with \"/\" and have no spaces or control characters" },
@@ -198,10 +198,6 @@ static const struct bad bad_templates[] = {
 	{ TEMPLATE("\"max_ttl_seconds\": 5, \"ttl_seconds\": 6"), "x.json:4: ttl_seconds: is longer than max_ttl_seconds" },
 	{ TEMPLATE("\"endpoints\": {\"cdp\": {\"port\": 1, \"url\": \"http://{host}\"}}"), "x.json:4: endpoints.cdp.url: knows {address}, {port}, {owner_hash} and {session} only" },
 	{ TEMPLATE("\"endpoints\": {\"a\": {\"port\": 1},\n\"b\": 2}"), "x.json:5: endpoints.b: must be an object, not an integer" },
-	{ TEMPLATE("\"endpoints\": {\n\"a\": {}}"), "x.json:5: endpoints.a: needs either port or path" },
-	{ TEMPLATE("\"endpoints\": {\n\"a\": {\"port\": 1, \"path\": \"/s\"}}"), "x.json:5: endpoints.a: needs either port or path" },
-	{ TEMPLATE("\"endpoints\": {\n\"a\": {\"path\": \"s\"}}"), "x.json:5: endpoints.a.path: \"s\" is not absolute" },
-	{ TEMPLATE("\"endpoints\": {\n\"a\": {\"path\": \"/s\", \"unix\": false}}"), "x.json:5: endpoints.a.unix: is all there is of a path" },
 	{ TEMPLATE("\"stop\": {\"signal\": \"TERM\"}"), "x.json:4: stop.signal: \"TERM\" is no signal; they are written like \"SIGTERM\"" },
 	{ TEMPLATE("\"stop\": {\"signal\": 15}"), "x.json:4: stop.signal: must be a string, not an integer" },
 	{ TEMPLATE("\"stop\": {\"cdp\": true, \"signal\": \"SIGTERM\"}"), "x.json:4: stop.signal: is not sent where cdp is true" },
@@ -285,11 +281,6 @@ static void test_daemon_defaults(void **state _unused_)
 	assert_string_equal(config.state_dir, "/var/lib/carrel");
 	assert_string_equal(config.run_dir, "/run/carrel");
 	assert_string_equal(config.cgroup, "carrel");
-	assert_int_equal(config.n_publish_addresses, 1);
-	assert_memory_equal(config.publish_addresses[0].bytes, "\x7f\0\0\1", 4);
-	assert_int_equal(config.publish_first_port, 20000);
-	assert_int_equal(config.publish_last_port, 20999);
-	assert_int_equal(config.publish_role, ROLE_OPERATOR);
 	assert_int_equal(config.missing_controllers, MISSING_REFUSE);
 	assert_int_equal(config.max_sessions, 512);
 	assert_int_equal(config.spare_networks, 4);
@@ -393,18 +384,17 @@ static const char whole_template[] = TEMPLATE(
 	"\"rlimits\": {\"nproc\": [5, \"unlimited\"], \"memlock\": 7},"
 	"\"network\": {\"egress\": \"internet\", \"egress_allowed\": [\"none\"], \"loopback_ports\": [9222, 80]},"
 	"\"readiness\": {\"http\": {\"port\": 9222, \"path\": \"/v\"}, \"interval_ms\": 10, \"timeout_seconds\": 45},"
-	"\"endpoints\": {\"cdp\": {\"port\": 9222, \"url\": \"http://{address}:{port}\"}, \"x\": {\"port\": 1},"
-	" \"docker\": {\"path\": \"/run/docker.sock\"}},"
+	"\"endpoints\": {\"cdp\": {\"port\": 9222, \"url\": \"http://{address}:{port}\"}, \"x\": {\"port\": 1}},"
 	"\"stop\": {\"cdp\": true, \"grace_seconds\": 0}, \"ttl_seconds\": 1, \"idle_timeout_seconds\": 1800,"
 	"\"hostname\": \"desk\"");
 
 static void check_mounts(const struct template *t)
 {
 	assert_int_equal(t->n_mounts, 3);
-	assert_true(t->mounts[0].bind && t->mounts[0].read_only && !t->mounts[0].noexec && !t->mounts[0].suid);
+	assert_true(t->mounts[0].kind == MOUNT_BIND && t->mounts[0].read_only && !t->mounts[0].noexec && !t->mounts[0].suid);
 	assert_string_equal(t->mounts[0].source, "/usr");
-	assert_true(t->mounts[1].bind && !t->mounts[1].read_only && t->mounts[1].noexec);
-	assert_false(t->mounts[2].bind);
+	assert_true(t->mounts[1].kind == MOUNT_BIND && !t->mounts[1].read_only && t->mounts[1].noexec);
+	assert_int_equal(t->mounts[2].kind, MOUNT_TMPFS);
 	assert_null(t->mounts[2].source);
 	assert_int_equal(t->mounts[2].mode, 01777);
 	assert_int_equal(t->mounts[2].uid, 3);
@@ -442,11 +432,9 @@ static void test_template_members(void **state _unused_)
 	assert_string_equal(t.readiness.path, "/v");
 	assert_int_equal(t.readiness.interval_ns, 10 * NS_PER_MS);
 	assert_int_equal(t.readiness.timeout_ns, 45 * NS_PER_SEC);
-	assert_int_equal(t.n_endpoints, 3);
+	assert_int_equal(t.n_endpoints, 2);
 	assert_string_equal(t.endpoints[0].name, "cdp");
 	assert_string_equal(t.endpoints[1].url, "tcp://{address}:{port}");
-	assert_true(t.endpoints[1].has_unix);
-	assert_string_equal(t.endpoints[2].path, "/run/docker.sock");
 	assert_int_equal(t.stop_kind, STOP_BY_CDP);
 	assert_true(t.cdp_pipe);
 	assert_int_equal(t.grace_ns, 0);
@@ -662,7 +650,7 @@ static void copy_file(int from_dir, int to_dir, const char *name)
 /* The files that are installed load. The source tree is the working directory, or the environment's CARREL_SOURCE. */
 static void test_packaged(void **state)
 {
-	static const char *const names[] = { "minimal.json", "browser.json", "browser-host.json" };
+	static const char *const names[] = { "minimal.json", "browser.json", "browser-host.json", "dind.json" };
 	const struct directory *d = *state;
 	const char *source = getenv("CARREL_SOURCE");
 	struct config config;
@@ -689,8 +677,13 @@ static void test_packaged(void **state)
 	assert_int_equal(browser->uid, 1000);
 	const struct template *host = config_template(&config, "browser-host");
 	assert_non_null(host);
-	assert_true(host->mounts[0].bind && host->mounts[0].read_only);
+	assert_true(host->mounts[0].kind == MOUNT_BIND && host->mounts[0].read_only);
 	assert_non_null(config_template(&config, "minimal"));
+	const struct template *dind = config_template(&config, "dind");
+	assert_non_null(dind);
+	assert_true(dind->cgroup && dind->no_new_privs && !dind->mask_proc);
+	assert_int_equal(dind->mounts[0].kind, MOUNT_SCRATCH);
+	assert_string_equal(dind->readiness.unix_path, "/run/docker.sock");
 	config_free(&config);
 }
 
@@ -722,7 +715,7 @@ static void test_print(void **state _unused_)
 	fclose(out);
 	assert_non_null(
 		strstr(text, "carrel.json max_sessions: integer (1 to 16384), default 512: sessions at once\n"));
-	assert_non_null(strstr(text, "template mounts[].type: word (tmpfs|bind), required: "));
+	assert_non_null(strstr(text, "template mounts[].type: word (tmpfs|bind|scratch), required: "));
 	assert_non_null(strstr(text, "template limits.cpus: number (0.01 to 1024): "));
 	assert_null(strstr(text, "(null)"));
 }

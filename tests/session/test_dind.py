@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions with a Docker daemon of their own: what a learner can do there."""
+
+import json
+import unittest
+
+from carrel_dind import MAKE_BUSYBOX, SCRATCH_BYTES, DindHost, template
+from carrel_host import RpcError, own_network, scaled
+
+
+def setUpModule():
+    own_network()
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = DindHost()
+        cls.addClassCleanup(cls.host.close)
+        # After the build: no empty file system was made for these.
+        for name, one in cls.templates().items():
+            cls.host.write_template(name, one)
+        cls.host.start()
+        cls.client = cls.host.client()
+
+    @staticmethod
+    def templates():
+        return {}
+
+    def create(self, name="dind", **params):
+        session = self.client.call("session.create", template=name, **params)
+        self.addCleanup(self.client.call, "session.remove", session=session["id"])
+        return session
+
+    def run_in(self, session, *command, code=0, **params):
+        """Runs a command; what it printed, or the assertion that it should have ended otherwise."""
+        result = self.client.call("exec.run", session=session["id"], command=list(command), timeout_seconds=60, **params)
+        self.assertEqual(result["exit_code"], code, f"{command}: {result['stdout']}{result['stderr']}")
+        return result["stdout"]
+
+    def shell(self, session, script, **params):
+        return self.run_in(session, "bash", "-c", script, **params)
+
+
+class Daemon(Case):
+    """One session, in which one thing after the other is done."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.session = cls.client.call("session.create", template="dind", id="learner")
+        cls.addClassCleanup(cls.client.call, "session.remove", session="learner")
+        result = cls.client.call("exec.run", session="learner", command=["bash", "-c", MAKE_BUSYBOX])
+        assert result["exit_code"] == 0, result
+
+    def test_what_it_is(self):
+        self.assertEqual((self.session["state"], self.session["kind"]), ("ready", "dind"))
+        info = json.loads(self.run_in(self.session, "docker", "info", "-f", "{{json .}}"))
+        self.assertEqual((info["Driver"], info["CgroupVersion"], info["DockerRootDir"]), ("overlay2", "2", "/var/lib/docker"))
+        self.assertIn(["Backing Filesystem", "extfs"], info["DriverStatus"])
+        size = int(self.shell(self.session, "df -B1 --output=size /var/lib/docker | tail -1"))
+        self.assertTrue(0.9 * SCRATCH_BYTES < size < SCRATCH_BYTES, size)
+
+    def test_build(self):
+        for builder in ("0", "1"):
+            self.shell(self.session, f"""set -e; cd /workspace; rm -rf b; mkdir b; cd b
+                echo built by {builder} > file
+                printf 'FROM busybox\\nCOPY file /file\\nRUN cat /file > /copy && id -u > /id\\nCMD cat /copy /id\\n' > Dockerfile
+                DOCKER_BUILDKIT={builder} docker build -t built{builder} .""")
+            self.assertEqual(self.run_in(self.session, "docker", "run", "--rm", f"built{builder}"), f"built by {builder}\n0\n")
+
+    def test_run_with_and_without_network(self):
+        links = self.run_in(self.session, "docker", "run", "--rm", "busybox", "ip", "-o", "link")
+        self.assertIn("eth0", links)
+        links = self.run_in(self.session, "docker", "run", "--rm", "--network=none", "busybox", "ip", "-o", "link")
+        self.assertNotIn("eth0", links)
+
+    def test_network_of_ones_own_with_names(self):
+        self.shell(self.session, "docker network create lab; docker run -d --name web --network lab busybox "
+                                 "sh -c 'echo found > /tmp/index.html; exec httpd -f -p 80 -h /tmp'")
+        self.addCleanup(self.shell, self.session, "docker rm -f web; docker network rm lab")
+        self.assertEqual(self.shell(self.session, "docker run --rm --network lab busybox wget -q -O - http://web/"), "found\n")
+
+    def test_exec_stop_and_volumes(self):
+        self.shell(self.session, "docker volume create kept; docker run -d --name keeper -v kept:/kept busybox sleep 1000")
+        self.addCleanup(self.shell, self.session, "docker volume rm kept")
+        self.run_in(self.session, "docker", "exec", "keeper", "sh", "-c", "echo it > /kept/is")
+        self.shell(self.session, "docker stop -t 0 keeper; docker rm keeper")
+        self.assertEqual(self.run_in(self.session, "docker", "run", "--rm", "-v", "kept:/kept", "busybox", "cat", "/kept/is"), "it\n")
+
+    def test_compose(self):
+        self.shell(self.session, """set -e; mkdir -p /workspace/c; cd /workspace/c
+            printf 'version: "3"\\nservices:\\n  one:\\n    image: busybox\\n    command: echo composed\\n' > docker-compose.yml""")
+        self.assertIn("composed", self.shell(self.session, "cd /workspace/c; docker-compose up; docker-compose down"))
+
+
+class Failures(Case):
+    @staticmethod
+    def templates():
+        broken = template()
+        broken["command"] = [*broken["command"], "--storage-driver=vfs"]
+        small = template()
+        small["mounts"] = [{"type": "scratch", "target": "/var/lib/docker", "size_bytes": 48 << 20}]
+        return {"broken": broken, "small": small}
+
+    def test_a_daemon_that_does_not_start_shows_its_last_lines(self):
+        with self.assertRaises(RpcError) as caught:
+            self.client.call("session.create", template="broken")
+        self.assertEqual(caught.exception.kind, "failed")
+        # Twice: in daemon.json and as an option.
+        self.assertIn("storage-driver", caught.exception.data["log_tail"])
+
+    def test_scratch_of_a_size_that_was_not_made(self):
+        with self.assertRaises(RpcError) as caught:
+            self.client.call("session.create", template="small")
+        self.assertEqual((caught.exception.kind, caught.exception.data["errno"]), ("failed", "ENOENT"))
+        self.assertIn("scratch", str(caught.exception))
+
+
+if __name__ == "__main__":
+    unittest.main()
