@@ -81,6 +81,11 @@ static const struct option exec_options[] = {
 
 #define BY_OWNER "instead of a session: the newest one of this owner, one that has not ended first"
 
+static const struct option limit_options[] = {
+	{ "limit", 'l', "NAME=NUMBER", OPT_LIMIT, "limits", "a limit and its new value; may be repeated" },
+	{ 0 },
+};
+
 static const struct option stop_options[] = {
 	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds",
 	  "from the stop signal to SIGKILL; the template's by default" },
@@ -148,6 +153,9 @@ const struct verb verb_table[] = {
 	  "an error of carrel's own is told on standard error, as for every verb." },
 	{ "stats", "[SESSION...]", "show what sessions use", "session.stats", run_stats, 0, MAX_WORDS, false, NULL,
 	  "Without operands: all sessions that you may see and that have not ended." },
+	{ "limit", "SESSION...", "change limits of sessions that run", "session.set_limits", run_each, 1, MAX_WORDS, false,
+	  limit_options, "At most to what the template allows.\n"
+	  "Limits with K, M, G or T are powers of 1024; `carrel show` lists them." },
 	{ "pause", "SESSION...", "freeze sessions", "session.pause", run_each, 1, MAX_WORDS, false, NULL, NULL },
 	{ "resume", "SESSION...", "thaw sessions", "session.resume", run_each, 1, MAX_WORDS, false, NULL, NULL },
 	{ "stop", "[SESSION...]", "end sessions", "session.stop", run_each, 0, MAX_WORDS, false, stop_options, NULL },

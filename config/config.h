@@ -35,6 +35,12 @@ enum missing_controllers {
 };
 
 enum { CONFIG_MAX_NAMESERVERS = 3, CONFIG_MAX_LOOPBACK_PORTS = 16, CONFIG_MAX_TEMPLATES = 64 };
+enum { CONFIG_MAX_ADDRESSES = 8, CONFIG_MAX_PUBLISH_PORTS = 4096 };
+
+struct config_address {
+	uint8_t family; /* 4 or 6 */
+	uint8_t bytes[16];
+};
 
 struct config {
 	char *user, *group;		/* control runs as; names or "#number". "carrel" */
@@ -53,6 +59,11 @@ struct config {
 	size_t n_nameservers;
 	uint8_t nameserver_family[CONFIG_MAX_NAMESERVERS];
 	uint8_t nameservers[CONFIG_MAX_NAMESERVERS][16];
+	/* where ports of sessions may be published ("publish") */
+	struct config_address publish_addresses[CONFIG_MAX_ADDRESSES];	/* of the host; 127.0.0.1 */
+	size_t n_publish_addresses;
+	uint32_t publish_first_port, publish_last_port;		/* 20000 to 20999, all of them carrel's */
+	enum role publish_role;					/* the least that may publish there: operator */
 	/* access */
 	struct config_access *access;
 	size_t n_access;
@@ -61,6 +72,8 @@ struct config {
 	uint32_t max_in_flight;					/* 64 requests per connection */
 	uint64_t max_queued_bytes;				/* 4 MiB of answers per connection */
 	uint32_t max_sessions_per_uid, max_sessions_per_owner;	/* 0: no bound but max_sessions */
+	uint32_t max_port_connections, max_port_connections_per_session;	/* 8192, 4096 that are relayed */
+	uint32_t max_ports_per_session;				/* 16 published besides the template's */
 	uint32_t event_history;					/* 10000 events kept; outside "client_limits" */
 
 	struct template *templates;
@@ -86,8 +99,10 @@ struct config_probe {
 
 struct config_endpoint {
 	char *name;		/* "cdp" */
-	uint16_t port;
-	char *url;		/* "http://{address}:{port}" */
+	uint16_t port;		/* 0: a path instead */
+	char *path;		/* of a socket in the session, or NULL */
+	char *url;		/* "http://{address}:{port}"; of a port only */
+	bool has_unix;		/* a socket of the host leads there; true */
 };
 
 enum config_mount_kind {

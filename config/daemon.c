@@ -92,8 +92,42 @@ static const struct member client_limits_members[] = {
 	  .help = "sessions of one user; 0: as many as the host has" },
 	{ "max_sessions_per_owner", &type_integer, FIELD(struct config, max_sessions_per_owner), .fallback = "0", .min = 0, .max = MAX_SLOTS,
 	  .help = "sessions of one owner; 0: as many as the host has" },
+	{ "max_port_connections", &type_integer, FIELD(struct config, max_port_connections), .fallback = "8192", .min = 1, .max = 65536,
+	  .help = "connections to ports of sessions that are relayed, as far as control's descriptors suffice, six for each" },
+	{ "max_port_connections_per_session", &type_integer, FIELD(struct config, max_port_connections_per_session), .fallback = "4096", .min = 1, .max = 65536,
+	  .help = "of these to one session" },
+	{ "max_ports_per_session", &type_integer, FIELD(struct config, max_ports_per_session), .fallback = "16", .min = 0, .max = 256,
+	  .help = "ports of one session that clients publish, the template's endpoints not counted" },
 };
 static const struct object_table client_limits_table = OBJECT_TABLE(client_limits_members, struct config, NULL);
+/* clang-format on */
+
+/* ---- publish ---- */
+
+static int finish_publish(const struct place *place, const json_t *value _unused_, void *object)
+{
+	const struct config *config = object;
+
+	/* Each port is a rule of control's Landlock ruleset. */
+	if (config->publish_last_port < config->publish_first_port ||
+		config->publish_last_port - config->publish_first_port >= CONFIG_MAX_PUBLISH_PORTS)
+		return place_fail_at(
+			place, "last_port", "must be first_port, or up to %d above it", CONFIG_MAX_PUBLISH_PORTS - 1);
+	return 0;
+}
+
+/* clang-format off */
+static const struct member publish_members[] = {
+	{ "addresses", &type_addresses, .fallback = "[\"127.0.0.1\"]",
+	  .help = "addresses of the host that a request may name, at most 8; the first is the default, [] turns it off" },
+	{ "first_port", &type_integer, FIELD(struct config, publish_first_port), .fallback = "20000", .min = 1024, .max = UINT16_MAX,
+	  .help = "the first port that may be used there" },
+	{ "last_port", &type_integer, FIELD(struct config, publish_last_port), .fallback = "20999", .min = 1024, .max = UINT16_MAX,
+	  .help = "the last" },
+	{ "role", &type_enum, FIELD(struct config, publish_role), .fallback = "\"operator\"", .words = "client|operator|admin", .min = ROLE_CLIENT,
+	  .help = "the least that may publish there: whoever reaches the address reaches the port" },
+};
+static const struct object_table publish_table = OBJECT_TABLE(publish_members, struct config, finish_publish);
 /* clang-format on */
 
 /* ---- the file ---- */
@@ -162,6 +196,8 @@ static const struct member daemon_members[] = {
 	  .help = "who may do what; the first row that fits the caller counts" },
 	{ "client_limits", &type_group, .object = &client_limits_table, .fallback = "{}",
 	  .help = "bounds on those who call" },
+	{ "publish", &type_group, .object = &publish_table, .fallback = "{}",
+	  .help = "TCP ports of the host that lead to ports of sessions" },
 	{ "event_history", &type_integer, FIELD(struct config, event_history), .fallback = "10000", .min = 16, .max = 1000000,
 	  .help = "events kept for subscribers that come back" },
 };

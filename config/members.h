@@ -129,7 +129,7 @@ int daemon_check_slots(const struct place *place, const struct config *config);
 
 /* Types of single members, in limits.c, network.c and template.c. */
 extern const struct member_type type_limits, type_rlimits, type_capabilities;
-extern const struct member_type type_ipv4_prefix, type_ipv6_prefix, type_nameservers, type_ports;
+extern const struct member_type type_ipv4_prefix, type_ipv6_prefix, type_nameservers, type_addresses, type_ports;
 
 /* Names in configuration. 0 or -ENOENT. */
 int rlimit_by_name(const char *name, int *ret);

@@ -100,6 +100,35 @@ static int read_nameservers(
 	return 0;
 }
 
+/* FIELD is the whole configuration. */
+static int read_addresses(
+	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
+{
+	struct config *config = field;
+	size_t i;
+	json_t *item;
+
+	if (!json_is_array(value))
+		return place_fail_type(place, "an array", value);
+	if (json_array_size(value) > CONFIG_MAX_ADDRESSES)
+		return place_fail(place, "has more than %d entries", CONFIG_MAX_ADDRESSES);
+	json_array_foreach (value, i, item) {
+		const struct place at = { place->source, place, NULL, i };
+		const char *text = string_read(&at, item, 0, UINT64_MAX);
+		struct config_address *address = &config->publish_addresses[config->n_publish_addresses];
+		if (!text)
+			return -EINVAL;
+		if (inet_pton(AF_INET, text, address->bytes) == 1)
+			address->family = 4;
+		else if (inet_pton(AF_INET6, text, address->bytes) == 1)
+			address->family = 6;
+		else
+			return place_fail(&at, "\"%s\" is no IP address", text);
+		config->n_publish_addresses++;
+	}
+	return 0;
+}
+
 /* FIELD is the whole template. */
 static int read_ports(
 	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
@@ -129,4 +158,5 @@ static int read_ports(
 const struct member_type type_ipv4_prefix = { "IPv4 prefix", read_ipv4_prefix, NULL };
 const struct member_type type_ipv6_prefix = { "IPv6 prefix", read_ipv6_prefix, NULL };
 const struct member_type type_nameservers = { "array of IP addresses", read_nameservers, NULL };
+const struct member_type type_addresses = { "array of IP addresses", read_addresses, NULL };
 const struct member_type type_ports = { "array of ports", read_ports, NULL };

@@ -230,7 +230,7 @@ static const struct member probe_members[] = {
 static const struct object_table probe_table = OBJECT_TABLE(probe_members, struct config_probe, finish_probe);
 /* clang-format on */
 
-/* ---- endpoints: {"cdp": {"port": 9222, "url": "http://{address}:{port}"}} ---- */
+/* ---- endpoints: {"cdp": {"port": 9222, "url": "http://{address}:{port}"}, "docker": {"path": "/run/docker.sock"}} ---- */
 
 static int finish_endpoint(const struct place *place, const json_t *value _unused_, void *object)
 {
@@ -246,13 +246,21 @@ static int finish_endpoint(const struct place *place, const json_t *value _unuse
 			return place_fail_at(
 				place, "url", "knows {address}, {port}, {owner_hash} and {session} only");
 	}
+	if (!endpoint->port == !endpoint->path)
+		return place_fail(place, "needs either port or path");
+	if (endpoint->path && !endpoint->has_unix)
+		return place_fail_at(place, "unix", "is all there is of a path");
 	return 0;
 }
 
 /* clang-format off */
 static const struct member endpoint_members[] = {
-	{ "port", &type_integer, FIELD(struct config_endpoint, port), .min = 1, .max = UINT16_MAX,
+	{ "port", &type_integer, FIELD(struct config_endpoint, port), .fallback = "0", .max = UINT16_MAX,
 	  .help = "in the session" },
+	{ "path", &type_path, FIELD(struct config_endpoint, path), .fallback = "null", .nullable = true, .max = 1023,
+	  .help = "or of a socket in the session" },
+	{ "unix", &type_bool, FIELD(struct config_endpoint, has_unix), .fallback = "true",
+	  .help = "a socket of the host leads there" },
 	{ "url", &type_string, FIELD(struct config_endpoint, url), .fallback = "\"tcp://{address}:{port}\"", .min = 1, .max = 1024,
 	  .help = "what clients are given, with {address}, {port}, {owner_hash} and {session} filled in" },
 };

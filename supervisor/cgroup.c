@@ -18,7 +18,8 @@ static const char *const wanted_controllers[] = { "cpu", "memory", "pids", "io" 
 
 static int write_at(int dir, const char *name, const char *text)
 {
-	_close_ int fd = openat(dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* Nonblocking: a lower memory.max or memory.high does not wait until memory is reclaimed (since Linux 6.16). */
+	_close_ int fd = openat(dir, name, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
 	return write(fd, text, strlen(text)) < 0 ? -errno : 0;

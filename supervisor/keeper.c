@@ -49,19 +49,22 @@ static int find_ids(struct keeper *keeper, const struct config *config, struct e
 	return r < 0 ? err_set(err, r, "control", "group %s", config->group) : 0;
 }
 
-/* Control sees the host read-only, but for its own part of the state directory. */
+/* Control sees the host read-only, but for two directories of its own: its state, and the sockets it publishes. */
 static int child_mount_view(const struct config *config)
 {
 	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID };
 	struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
-	char path[512];
+	char paths[2][512];
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/control", config->state_dir) >= sizeof(path))
+	if ((size_t)snprintf(paths[0], sizeof(paths[0]), "%s/control", config->state_dir) >= sizeof(paths[0]) ||
+		(size_t)snprintf(paths[1], sizeof(paths[1]), "%s/endpoints", config->run_dir) >= sizeof(paths[1]))
 		return -ENAMETOOLONG;
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-		mount(path, path, NULL, MS_BIND, NULL) < 0 ||
+		mount(paths[0], paths[0], NULL, MS_BIND, NULL) < 0 ||
+		mount(paths[1], paths[1], NULL, MS_BIND, NULL) < 0 ||
 		mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof(read_only)) < 0 ||
-		mount_setattr(AT_FDCWD, path, 0, &writable, sizeof(writable)) < 0)
+		mount_setattr(AT_FDCWD, paths[0], 0, &writable, sizeof(writable)) < 0 ||
+		mount_setattr(AT_FDCWD, paths[1], 0, &writable, sizeof(writable)) < 0)
 		return -errno;
 	return 0;
 }
@@ -221,20 +224,26 @@ static void on_restart(struct loop_timer *timer)
 	keeper_start(container_of(timer, struct supervisor, keeper.restart_timer));
 }
 
-/* Makes control's part of the state directory. */
+/* A directory of control's in one of root's. */
+static int make_directory(const struct keeper *keeper, int parent, const char *name, mode_t mode, struct err *err)
+{
+	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "control", "directory %s", name);
+	_close_ int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir < 0 || fchown(dir, keeper->uid, keeper->gid) < 0)
+		return err_set(err, -errno, "control", "directory %s", name);
+	return 0;
+}
+
+/* Control's part of the state directory, and that of the run directory, in which its group finds sockets. */
 static int make_directories(struct supervisor *super, struct err *err)
 {
-	const struct keeper *keeper = &super->keeper;
 	_close_ int state = open(super->config.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (state < 0)
 		return err_set(err, -errno, "control", "%s", super->config.state_dir);
-	if (mkdirat(state, "control", 0700) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "control", "%s/control", super->config.state_dir);
-	_close_ int dir = openat(state, "control", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir < 0 || fchown(dir, keeper->uid, keeper->gid) < 0)
-		return err_set(err, -errno, "control", "%s/control", super->config.state_dir);
-	return 0;
+	int r = make_directory(&super->keeper, state, "control", 0700, err);
+	return r < 0 ? r : make_directory(&super->keeper, super->run_fd, "endpoints", 0750, err);
 }
 
 int keeper_open(struct supervisor *super, struct err *err)

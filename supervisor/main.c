@@ -434,6 +434,7 @@ static void leave_nothing(struct supervisor *super)
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		unlinkat(super->run_fd, files[i], 0);
 	unlinkat(super->run_fd, "sessions", AT_REMOVEDIR);
+	unlinkat(super->run_fd, "endpoints", AT_REMOVEDIR);
 	if (network_lock_name(text, sizeof(text)) == 0)
 		unlink(text);
 }

@@ -307,19 +307,16 @@ static void serve_thaw(struct supervisor *super, struct session *session, struct
 
 static int change_limits(struct session *session, const struct limits *request, struct err *err)
 {
-	struct limits merged, template;
+	/* The template's are the ceilings; of one that is no longer configured, what the session has. */
+	const struct limits *ceilings = session->template ? &session->template->limits : &session->entry.limits;
+	struct limits merged;
 	enum limit bad;
 
 	for (enum limit i = 0; i < LIMIT_COUNT; i++)
 		if (request->value[i] != LIMIT_UNSET && !limit_table[i].live)
 			return err_set(err, -EINVAL, "limits", "%s cannot be changed while the session runs",
 				limit_table[i].name);
-	/* The template's are the ceilings; what the session has stays where nothing is asked. */
-	if (session->template)
-		template = session->template->limits;
-	else
-		limits_clear(&template);
-	int r = limits_merge(&template, request, &merged, &bad);
+	int r = limits_merge(ceilings, request, &merged, &bad);
 	if (r < 0)
 		return err_set(err, r, "limits", "%s", limit_table[bad].name);
 	r = cgroup_set_limits(session->cgroup_fd, request, err);

@@ -26,7 +26,7 @@ KINDS = ("minimal", *BROWSERS, "strong")
 CONFINED = ("minimal", *BROWSERS)
 
 # Files that can be opened for writing: PID 1's that anybody may open, and nobody may write to, ...
-OF_INIT = r"/proc/1/(attr/\w+|timerslack_ns)"
+OF_INIT = r"/proc/1/(attr/[\w/]+|timerslack_ns)"
 # ... and with CAP_SYS_ADMIN settings that each namespace has its own of.
 # (and in a /proc that nothing covers the files that take orders from everybody to watch the host's pressure)
 OF_NAMESPACES = (r"/proc/pressure/\w+|/proc/sys/(net/.*|fs/mqueue/\w+|user/max_\w+|kernel/(msg|sem|shm)\w*|"
@@ -119,7 +119,7 @@ def done(text):
 # ---- the host
 
 VOLATILE = r"random/|dentry-state|file-nr|inode-nr|inode-state|nf_conntrack_count|pty/nr|ns_last_pid|cad_pid|aio-nr|" \
-           r"khugepaged/|hugepages-\w+/stats|page_reporting|/net/\w+/(conf|neigh)/cr\d"
+           r"khugepaged/|/refcnt$|damon_stat/|hugepages-\w+/stats|page_reporting|/net/\w+/(conf|neigh)/cr\d"
 
 
 def settings():
@@ -411,8 +411,8 @@ class Bombs(Case):
                     begun = time.monotonic()
                     client.call("session.remove", session=bomber)
                     removal = (time.monotonic() - begun) * 1000
-                print(f"\n  {kind}: {name} {count}, then {error!r}; creation beside it {spent:.1f} ms ({spent / base_ms:.1f} "
-                      f"times), its removal {removal:.0f} ms", end="")
+                print(f"  {kind}: {name} {count}, then {error!r}; creation beside it {spent:.1f} ms ({spent / base_ms:.1f} "
+                      f"times), its removal {removal:.0f} ms")
 
     def check_neighbours(self):
         for kind in ("minimal", "browser", "strong"):

@@ -189,6 +189,19 @@ class Sessions(unittest.TestCase):
         self.assertIn("memory_bytes", str(error))
         self.assertIn(str(ceiling), str(error))
 
+    def test_limits_of_a_session_that_runs(self):
+        ceiling = self.host.template("minimal")["limits"]["pids"]
+        self.client.call("session.create", template="minimal", id="shrinking", limits={"pids": 30})
+        session = self.client.call("session.set_limits", session="shrinking", limits={"pids": 20, "cpus": 0.5})
+        self.assertEqual((session["limits"]["pids"]["value"], session["limits"]["cpus"]["value"]), (20, 0.5))
+        error = self.expect("limit", "session.set_limits", session="shrinking", limits={"pids": ceiling + 1})
+        self.assertEqual(error.data["path"], "limits.pids")
+        self.host.carrel("limit", "shrinking", "--limit", f"pids={ceiling}")
+        self.assertEqual(self.client.call("session.get", session="shrinking")["limits"]["pids"]["value"], ceiling)
+        self.assertGreater(self.client.call("session.stats", session="shrinking")["network"]["sent_packets"], -1)
+        self.client.call("session.remove", session="shrinking")
+        self.expect("not_found", "session.set_limits", session="shrinking", limits={"pids": 20})
+
     def test_a_missing_program(self):
         error = self.expect("failed", "session.create", template="minimal", id="nobinary", command=["/bin/nonesuch"])
         self.assertEqual(error.data["step"], "exec")

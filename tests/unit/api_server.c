@@ -200,6 +200,7 @@ void method_session_stats(struct call *call)
 UNUSED_METHOD(method_session_create)
 UNUSED_METHOD(method_session_ensure)
 UNUSED_METHOD(method_session_remove)
+UNUSED_METHOD(method_session_set_limits)
 UNUSED_METHOD(method_session_resume)
 
 /* ---- the fixture ---- */

@@ -154,6 +154,7 @@ struct fake_host *host_new(void)
 	host->templates[1].endpoints = endpoints;
 	host->templates[1].n_endpoints = 1;
 	host->super = -1;
+	host->control.net_dev_fd = -1;
 	host->http_answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 	host->control.config = (struct config){ .state_dir = host->dir,
 		.max_sessions = 8,
@@ -250,7 +251,8 @@ void host_crash(struct fake_host *host)
 static void remove_dir(const struct fake_host *host)
 {
 	static const char *const names[] = { "registry.db", "registry.db-wal", "registry.db.damaged",
-		"registry.db.damaged-wal", "../memory.current", "../cpu.stat", "../images/base.json" };
+		"registry.db.damaged-wal", "../memory.current", "../cpu.stat", "../pids.events", "../interfaces",
+		"../images/base.json" };
 	char path[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

@@ -81,6 +81,8 @@ struct fake_host {
 	bool hold_create; /* SUPER_CREATE is not answered ... */
 	uint64_t held_id; /* ... this one was not */
 	char held_session[NAME_SIZE];
+	struct err limits_error; /* num < 0: SUPER_SET_LIMITS fails so */
+	bool hold_limits; /* SUPER_SET_LIMITS is not answered */
 	bool hold_gone; /* no SUPER_EV_GONE after a kill */
 	bool deaf_watch; /* INIT_WATCH_OUTPUT is not answered */
 	bool deaf_stop; /* INIT_STOP does nothing */

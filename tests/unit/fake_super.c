@@ -189,6 +189,7 @@ static void answer_create(struct fake_host *host, const struct super_create *req
 	created.enforced = 1U << LIMIT_MEMORY;
 	memcpy(created.ipv4, (uint8_t[]){ 100, 96, 0, 6 }, 4);
 	created.started_ns = session->started_ns;
+	created.slot = 3;
 	created.n_steps = 2;
 	created.steps[0] = (struct step_time){ .name = "slot", .ns = 20000 };
 	created.steps[1] = (struct step_time){ .name = "init", .ns = 1500000 };
@@ -268,6 +269,19 @@ static void serve_session_op(struct fake_host *host, const struct super_session 
 	}
 }
 
+static void answer_set_limits(struct fake_host *host, const struct super_set_limits *request)
+{
+	struct fake_session *session = host_session(host, request->id);
+	struct super_limits_set set = { .err = host->limits_error, .enforced = 1U << LIMIT_MEMORY };
+
+	for (enum limit i = 0; session && set.err.num == 0 && i < LIMIT_COUNT; i++)
+		if (request->limits.value[i] != LIMIT_UNSET)
+			session->limits.value[i] = request->limits.value[i];
+	if (session)
+		set.limits = session->limits;
+	put(host->super, &set, SUPER_SET_LIMITS | MSG_REPLY, request->header.id, sizeof(set), NULL, 0);
+}
+
 static bool serve_super(struct fake_host *host)
 {
 	struct msg msg;
@@ -286,6 +300,11 @@ static bool serve_super(struct fake_host *host)
 		break;
 	case SUPER_CREATE:
 		answer_create(host, (const void *)msg.bytes, msg.fds[0]);
+		break;
+	case SUPER_SET_LIMITS:
+		if (host->hold_limits)
+			break;
+		answer_set_limits(host, (const void *)msg.bytes);
 		break;
 	default:
 		serve_session_op(host, (const void *)msg.bytes);

@@ -61,6 +61,11 @@ static const struct bad bad_daemons[] = {
 	{ "{\n\n\"max_sesions\": 1}", "x.json:3: max_sesions: unknown member; did you mean \"max_sessions\"?" },
 	{ "{\n\"x\": 1}", "x.json:2: x: unknown member" },
 	{ "{\"new\\nline\": 1}", "x.json:1: new?line: unknown member" },
+	{ "{\"publish\": {\"addresses\": [\"::1\",\n\"localhost\"]}}", "x.json:2: publish.addresses[1]: \"localhost\" is no IP address" },
+	{ "{\"publish\": {\"first_port\": 80}}", "x.json:1: publish.first_port: 80 is below 1024" },
+	{ "{\"publish\": {\"first_port\": 30000,\n\"last_port\": 29999}}", "x.json:2: publish.last_port: must be first_port, or up to 4095 above it" },
+	{ "{\"publish\": {\"first_port\": 30000, \"last_port\": 34096}}", "x.json:1: publish.last_port: must be first_port, or up to 4095 above it" },
+	{ "{\"publish\": {\"role\": \"root\"}}", "x.json:1: publish.role: \"root\" is none of client|operator|admin" },
 	{ "{\"client_limits\": {\n\"max_conections\": 1}}", "x.json:2: client_limits.max_conections: unknown member; did you mean \"max_connections\"?" },
 	/* numbers, taken strictly */
 	{ "{\"max_sessions\": \"1\"}", "x.json:1: max_sessions: must be an integer, not a string" },
@@ -198,6 +203,10 @@ static const struct bad bad_templates[] = {
 	{ TEMPLATE("\"max_ttl_seconds\": 5, \"ttl_seconds\": 6"), "x.json:4: ttl_seconds: is longer than max_ttl_seconds" },
 	{ TEMPLATE("\"endpoints\": {\"cdp\": {\"port\": 1, \"url\": \"http://{host}\"}}"), "x.json:4: endpoints.cdp.url: knows {address}, {port}, {owner_hash} and {session} only" },
 	{ TEMPLATE("\"endpoints\": {\"a\": {\"port\": 1},\n\"b\": 2}"), "x.json:5: endpoints.b: must be an object, not an integer" },
+	{ TEMPLATE("\"endpoints\": {\n\"a\": {}}"), "x.json:5: endpoints.a: needs either port or path" },
+	{ TEMPLATE("\"endpoints\": {\n\"a\": {\"port\": 1, \"path\": \"/s\"}}"), "x.json:5: endpoints.a: needs either port or path" },
+	{ TEMPLATE("\"endpoints\": {\n\"a\": {\"path\": \"s\"}}"), "x.json:5: endpoints.a.path: \"s\" is not absolute" },
+	{ TEMPLATE("\"endpoints\": {\n\"a\": {\"path\": \"/s\", \"unix\": false}}"), "x.json:5: endpoints.a.unix: is all there is of a path" },
 	{ TEMPLATE("\"stop\": {\"signal\": \"TERM\"}"), "x.json:4: stop.signal: \"TERM\" is no signal; they are written like \"SIGTERM\"" },
 	{ TEMPLATE("\"stop\": {\"signal\": 15}"), "x.json:4: stop.signal: must be a string, not an integer" },
 	{ TEMPLATE("\"stop\": {\"cdp\": true, \"signal\": \"SIGTERM\"}"), "x.json:4: stop.signal: is not sent where cdp is true" },
@@ -281,6 +290,11 @@ static void test_daemon_defaults(void **state _unused_)
 	assert_string_equal(config.state_dir, "/var/lib/carrel");
 	assert_string_equal(config.run_dir, "/run/carrel");
 	assert_string_equal(config.cgroup, "carrel");
+	assert_int_equal(config.n_publish_addresses, 1);
+	assert_memory_equal(config.publish_addresses[0].bytes, "\x7f\0\0\1", 4);
+	assert_int_equal(config.publish_first_port, 20000);
+	assert_int_equal(config.publish_last_port, 20999);
+	assert_int_equal(config.publish_role, ROLE_OPERATOR);
 	assert_int_equal(config.missing_controllers, MISSING_REFUSE);
 	assert_int_equal(config.max_sessions, 512);
 	assert_int_equal(config.spare_networks, 4);
@@ -384,7 +398,8 @@ static const char whole_template[] = TEMPLATE(
 	"\"rlimits\": {\"nproc\": [5, \"unlimited\"], \"memlock\": 7},"
 	"\"network\": {\"egress\": \"internet\", \"egress_allowed\": [\"none\"], \"loopback_ports\": [9222, 80]},"
 	"\"readiness\": {\"http\": {\"port\": 9222, \"path\": \"/v\"}, \"interval_ms\": 10, \"timeout_seconds\": 45},"
-	"\"endpoints\": {\"cdp\": {\"port\": 9222, \"url\": \"http://{address}:{port}\"}, \"x\": {\"port\": 1}},"
+	"\"endpoints\": {\"cdp\": {\"port\": 9222, \"url\": \"http://{address}:{port}\"}, \"x\": {\"port\": 1},"
+	" \"docker\": {\"path\": \"/run/docker.sock\"}},"
 	"\"stop\": {\"cdp\": true, \"grace_seconds\": 0}, \"ttl_seconds\": 1, \"idle_timeout_seconds\": 1800,"
 	"\"hostname\": \"desk\"");
 
@@ -432,9 +447,11 @@ static void test_template_members(void **state _unused_)
 	assert_string_equal(t.readiness.path, "/v");
 	assert_int_equal(t.readiness.interval_ns, 10 * NS_PER_MS);
 	assert_int_equal(t.readiness.timeout_ns, 45 * NS_PER_SEC);
-	assert_int_equal(t.n_endpoints, 2);
+	assert_int_equal(t.n_endpoints, 3);
 	assert_string_equal(t.endpoints[0].name, "cdp");
 	assert_string_equal(t.endpoints[1].url, "tcp://{address}:{port}");
+	assert_true(t.endpoints[1].has_unix);
+	assert_string_equal(t.endpoints[2].path, "/run/docker.sock");
 	assert_int_equal(t.stop_kind, STOP_BY_CDP);
 	assert_true(t.cdp_pipe);
 	assert_int_equal(t.grace_ns, 0);

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "control/sandbox.h"
@@ -23,8 +25,9 @@
 enum { OTHER_ID = 61184 }; /* no account has it; for when the test is run by root */
 
 struct fixture {
-	char dir[64], config_dir[80], state_dir[80], registry[128], image[128];
+	char dir[64], config_dir[80], state_dir[80], run_dir[80], registry[128], image[128];
 	struct config config;
+	bool has_port_rules;
 };
 
 static void make_dir(const char *parent, const char *name, char *ret, size_t size)
@@ -60,7 +63,14 @@ static int set_up(void **state)
 	make_dir(f.state_dir, "images", path, sizeof(path));
 	snprintf(f.image, sizeof(f.image), "%s/image.json", path);
 	make_file(f.image);
+	make_dir(f.dir, "run", f.run_dir, sizeof(f.run_dir));
+	make_dir(f.run_dir, "endpoints", path, sizeof(path));
 	f.config.state_dir = f.state_dir;
+	f.config.run_dir = f.run_dir;
+	f.config.n_publish_addresses = 1;
+	f.config.publish_first_port = 20000;
+	f.config.publish_last_port = 20001;
+	f.has_port_rules = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 4;
 	*state = &f;
 	return 0;
 }
@@ -69,7 +79,8 @@ static int tear_down(void **state)
 {
 	static const char *const files[] = { "state/control/registry.db", "state/control/registry.db-wal",
 		"state/images/image.json" };
-	static const char *const dirs[] = { "state/control", "state/images", "state", "etc", "" };
+	static const char *const dirs[] = { "state/control", "state/images", "state", "run/endpoints", "run", "etc",
+		"" };
 	struct fixture *f = *state;
 	char path[160];
 
@@ -130,8 +141,6 @@ static void check_calls(const struct fixture *f _unused_)
 {
 	char *const argv[] = { NULL };
 
-	FAILS_WITH(socket(AF_UNIX, SOCK_STREAM, 0), ENOSYS);
-	FAILS_WITH(socket(AF_INET, SOCK_STREAM, 0), ENOSYS);
 	FAILS_WITH(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0), ENOSYS);
 	FAILS_WITH(syscall(SYS_clone3, NULL, 0), ENOSYS);
 	FAILS_WITH(execve("/bin/true", argv, argv), ENOSYS);
@@ -145,6 +154,52 @@ static void check_calls(const struct fixture *f _unused_)
 	HOLDS(page != MAP_FAILED);
 	FAILS_WITH(mprotect(page, 4096, PROT_READ | PROT_EXEC), ENOSYS);
 	HOLDS(mprotect(page, 4096, PROT_READ) == 0);
+}
+
+/* Sockets to listen, and in no way to connect. */
+static void check_sockets(const struct fixture *f)
+{
+	enum { LISTENS = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK };
+	struct sockaddr_in ipv4 = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_un here = { .sun_family = AF_UNIX }, there = { .sun_family = AF_UNIX };
+	const struct sockaddr *to = (const void *)&ipv4;
+	struct msghdr fast = { .msg_name = &ipv4, .msg_namelen = sizeof(ipv4) };
+	const sa_family_t nobody = AF_UNSPEC;
+
+	FAILS_WITH(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ENOSYS);
+	FAILS_WITH(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMP), ENOSYS);
+	FAILS_WITH(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ENOSYS);
+	FAILS_WITH(socket(AF_VSOCK, LISTENS, 0), ENOSYS);
+	int tcp = socket(AF_INET, LISTENS, 0), local = socket(AF_UNIX, LISTENS, 0);
+	HOLDS(tcp >= 0 && local >= 0);
+	snprintf(here.sun_path, sizeof(here.sun_path), "%s/run/endpoints/one.sock", f->dir);
+	snprintf(there.sun_path, sizeof(there.sun_path), "%s/run/one.sock", f->dir);
+	ipv4.sin_port = htons(20000);
+	FAILS_WITH(connect(tcp, to, sizeof(ipv4)), ENOSYS);
+	FAILS_WITH(connect(local, (const void *)&here, sizeof(here)), ENOSYS);
+	FAILS_WITH(sendto(tcp, "x", 1, MSG_FASTOPEN, to, sizeof(ipv4)), ENOSYS);
+	FAILS_WITH(sendto(tcp, "x", 1, MSG_FASTOPEN, NULL, 0), ENOSYS);
+	FAILS_WITH(sendmsg(tcp, &fast, MSG_FASTOPEN), ENOSYS);
+	HOLDS(connect(tcp, (const void *)&nobody, sizeof(nobody)) == 0);
+	HOLDS(bind(local, (const void *)&here, sizeof(here)) == 0 && listen(local, 1) == 0);
+	HOLDS(unlink(here.sun_path) == 0);
+	if (!has_landlock())
+		return;
+	local = socket(AF_UNIX, LISTENS, 0);
+	FAILS_WITH(bind(local, (const void *)&there, sizeof(there)), EACCES);
+	if (!f->has_port_rules)
+		return;
+	HOLDS(bind(tcp, to, sizeof(ipv4)) == 0 || errno == EADDRINUSE);
+	ipv4.sin_port = htons(20002);
+	tcp = socket(AF_INET, LISTENS, 0);
+	FAILS_WITH(bind(tcp, to, sizeof(ipv4)), EACCES);
+	ipv4.sin_port = 0;
+	FAILS_WITH(bind(tcp, to, sizeof(ipv4)), EACCES);
+}
+
+static void test_sockets(void **state)
+{
+	locked_in(*state, check_sockets);
 }
 
 static void test_system_calls(void **state)
@@ -230,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_root_is_refused),
 		cmocka_unit_test(test_system_calls),
+		cmocka_unit_test(test_sockets),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_registry),
 		cmocka_unit_test(test_spec),

@@ -4,6 +4,7 @@
 
 #include "fake_host.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -191,7 +192,8 @@ static void test_owner_prefix(void **state)
 	call_free(call);
 	static void (*const methods[])(struct call * call) = { method_session_get, method_session_stop,
 		method_session_remove, method_session_wait, method_session_logs, method_session_stats,
-		method_session_pause, method_session_resume, method_session_heartbeat, method_session_extend };
+		method_session_pause, method_session_resume, method_session_heartbeat, method_session_extend,
+		method_session_set_limits };
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
 		call = as_client(host, conn, methods[i], json_pack("{s:s}", "session", "theirs"));
 		assert_null(call->result);
@@ -391,11 +393,46 @@ static void write_file(const struct fake_host *host, const char *name, const cha
 	fclose(file);
 }
 
+static const char interfaces[] = "Inter-|   Receive                                                |  Transmit\n"
+				 " face |bytes    packets errs drop fifo frame compressed multicast|bytes packets "
+				 "errs drop fifo colls carrier compressed\n"
+				 "    lo:       0       0    0    0    0     0          0         0        0       0 "
+				 "   0    0    0     0       0          0\n"
+				 "  cr33:      99      99    9    9    0     0          0         0       99      99 "
+				 "   0    9    0     0       0          0\n"
+				 "   cr3: 1000000     700    0    5    0     0          0         0    40000      30 "
+				 "   0    2    0     0       0          0\n";
+
+static void test_stats_network(void **state)
+{
+	struct fake_host *host = *state;
+
+	create(host, "one", "ann");
+	json_t *stats = host_ok(host, method_session_stats, json_pack("{s:s}", "session", "one"));
+	assert_true(json_is_null(json_object_get(stats, "network")));
+	json_decref(stats);
+	write_file(host, "interfaces", interfaces);
+	char path[128];
+	snprintf(path, sizeof(path), "%s/interfaces", host->dir);
+	host->control.net_dev_fd = open(path, O_RDONLY | O_CLOEXEC);
+	stats = host_ok(host, method_session_stats, json_pack("{s:s}", "session", "one"));
+	const json_t *network = json_object_get(stats, "network");
+	assert_int_equal(json_integer_value(json_object_get(network, "sent_bytes")), 1000000);
+	assert_int_equal(json_integer_value(json_object_get(network, "sent_packets")), 700);
+	assert_int_equal(json_integer_value(json_object_get(network, "sent_dropped")), 5);
+	assert_int_equal(json_integer_value(json_object_get(network, "received_bytes")), 40000);
+	assert_int_equal(json_integer_value(json_object_get(network, "received_packets")), 30);
+	assert_int_equal(json_integer_value(json_object_get(network, "received_dropped")), 2);
+	json_decref(stats);
+	close_fdp(&host->control.net_dev_fd);
+}
+
 static void test_stats(void **state)
 {
 	struct fake_host *host = *state;
 
 	write_file(host, "memory.current", "4096\n");
+	write_file(host, "pids.events", "max 7\n");
 	write_file(host, "cpu.stat", "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\nnr_throttled 3\n");
 	create(host, "one", "ann");
 	json_t *stats = host_ok(host, method_session_stats, json_pack("{s:s}", "session", "one"));
@@ -405,6 +442,7 @@ static void test_stats(void **state)
 	assert_float_equal(json_real_value(json_object_get(cpu, "usage_seconds")), 1.5, 1e-9);
 	assert_int_equal(json_integer_value(json_object_get(cpu, "throttled_periods")), 3);
 	assert_true(json_is_null(json_object_get(stats, "io")));
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(stats, "pids"), "refused")), 7);
 	assert_true(json_is_null(json_object_get(json_object_get(stats, "pids"), "current")));
 	assert_true(json_is_null(json_object_get(json_object_get(stats, "pressure"), "cpu")));
 	json_decref(stats);
@@ -504,7 +542,7 @@ int main(void)
 		TEST(test_refusals), TEST(test_limits_reach_the_supervisor), TEST(test_too_long_a_command), TEST(test_room),
 		TEST(test_idempotency), TEST(test_failed_creation_frees_the_key), TEST(test_owner_prefix),
 		TEST(test_by_owner), TEST(test_list), TEST(test_wait), TEST(test_pause), TEST(test_stop_when_paused),
-		TEST(test_pause_meets_the_end), TEST(test_too_early), 		TEST(test_stats), TEST(test_check), TEST(test_states), TEST(test_event_kinds),
+		TEST(test_pause_meets_the_end), TEST(test_too_early), TEST(test_stats), TEST(test_stats_network), TEST(test_check), TEST(test_states), TEST(test_event_kinds),
 		TEST(test_ended_are_bounded),
 	};
 	/* clang-format on */
