@@ -115,6 +115,21 @@ static int add_pair(json_t *object, const struct option *option, const char *tex
 	return 0;
 }
 
+/* A path, and the volume's name where there is one, into ARRAY. */
+static int add_volume(json_t *array, const struct option *option, const char *text, struct failure *why)
+{
+	_free_ char *path = NULL;
+	const char *name;
+
+	if (split_pair(text, &path, &name) < 0)
+		return failure_set(why, EXIT_REFUSED, -ENOMEM, "out of memory");
+	if (path[0] != '/' || (name && !*name))
+		return bad_value(why, option, "wants %s, not \"%s\"", option->value, text);
+	if (json_array_append_new(array, json_pack("{s:s, s:s*}", "path", path, "name", name)) < 0)
+		return bad_value(why, option, "is not valid UTF-8");
+	return 0;
+}
+
 /* The value of an option that may be given only once. NULL with WHY. */
 static json_t *single_value(const struct option *option, const char *text, struct failure *why)
 {
@@ -144,6 +159,7 @@ static json_t *single_value(const struct option *option, const char *text, struc
 	case OPT_PAIR:
 	case OPT_SECRET:
 	case OPT_LIMIT:
+	case OPT_VOLUME:
 		break;
 	}
 	json = json_string(text);
@@ -171,6 +187,8 @@ static int set_option(struct cli *cli, const struct option *option, const char *
 
 	if (option->kind == OPT_PAIR || option->kind == OPT_SECRET || option->kind == OPT_LIMIT)
 		return add_pair(collection(target, member, false), option, text, why);
+	if (option->kind == OPT_VOLUME)
+		return add_volume(collection(target, member, true), option, text, why);
 	value = single_value(option, text, why);
 	if (!value)
 		return -EINVAL;

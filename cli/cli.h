@@ -6,7 +6,7 @@
  *
  * A command is a row of the verb table (verbs.c): what it is called, its operands and options, the method it calls.
  * Parsing (args.c), help (help.c) and completion (complete.c) follow from the table; the functions that do the work
- * are in verbs_session.c, verbs_exec.c, verbs_host.c and verbs_image.c. What those share: client.c (socket and JSON-RPC), failure.c
+ * are in verbs_session.c, verbs_exec.c, verbs_volume.c, verbs_host.c and verbs_image.c. What those share: client.c (socket and JSON-RPC), failure.c
  * (what went wrong, exit codes, hints), term.c and table.c (terminals, tables), format.c (numbers and times in words).
  *
  * Links libc and jansson; nothing of carrel's other folders but wire/def.h.
@@ -31,6 +31,7 @@ enum option_kind {
 	OPT_LIST, /* may be repeated: an array of strings */
 	OPT_PAIR, /* NAME=VALUE, may be repeated: an object of strings */
 	OPT_SECRET, /* as OPT_PAIR; NAME alone takes the value from the environment */
+	OPT_VOLUME, /* PATH[=VOLUME], may be repeated: an array of {path, name?} */
 	OPT_LIMIT, /* NAME=NUMBER, may be repeated: an object of numbers; 512M, 2G, 1.5 */
 };
 
@@ -140,6 +141,9 @@ enum exit_code run_template_show(struct cli *cli);
 enum exit_code run_image_list(struct cli *cli);
 enum exit_code run_image_build(struct cli *cli);
 enum exit_code run_image_remove(struct cli *cli);
+enum exit_code run_volume_list(struct cli *cli);
+enum exit_code run_volume_show(struct cli *cli);
+enum exit_code run_volume_remove(struct cli *cli);
 enum exit_code run_rpc(struct cli *cli);
 enum exit_code run_complete(struct cli *cli);
 enum exit_code run_version(struct cli *cli);

@@ -71,6 +71,8 @@ static void print_kind(const struct cli *cli, const char *kind)
 	kind += strspn(kind, "[");
 	if (begins_with(kind, "SESSION"))
 		print_names(cli, "session.list", "sessions", "id");
+	else if (begins_with(kind, "VOLUME"))
+		print_names(cli, "volume.list", "volumes", "name");
 	else if (begins_with(kind, "TEMPLATE"))
 		print_names(cli, "template.list", "templates", "name");
 	else if (begins_with(kind, "METHOD"))

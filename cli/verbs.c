@@ -16,6 +16,8 @@
 	  "end it when it is not used for this long; the template's by default" }, \
 	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress", \
 	  "the network policy: one that `carrel template show` lists under egress_allowed" }, \
+	{ "volume",  'v', "PATH[=VOLUME]", OPT_VOLUME, "volumes", \
+	  "mount a volume where the template has a place for one; may be repeated. Without a name: the template's" }, \
 	{ "wait",    0, "created|ready", OPT_TEXT,    "wait", \
 	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" }, \
 	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key", \
@@ -93,6 +95,17 @@ static const struct option stop_options[] = {
 	{ 0 },
 };
 
+static const struct option remove_options[] = {
+	{ "volumes", 0, "keep|remove", OPT_TEXT, "volumes", "what becomes of its volumes; else what was said when it was made" },
+	{ "owner",   0, "OWNER",       OPT_TEXT, "owner", BY_OWNER },
+	{ 0 },
+};
+
+static const struct option volumes_options[] = {
+	{ "owner", 0, "OWNER", OPT_TEXT, "owner", "only those of this owner" },
+	{ 0 },
+};
+
 static const struct option owner_options[] = {
 	{ "owner", 0, "OWNER", OPT_TEXT, "owner", BY_OWNER },
 	{ 0 },
@@ -160,12 +173,17 @@ const struct verb verb_table[] = {
 	{ "resume", "SESSION...", "thaw sessions", "session.resume", run_each, 1, MAX_WORDS, false, NULL, NULL },
 	{ "stop", "[SESSION...]", "end sessions", "session.stop", run_each, 0, MAX_WORDS, false, stop_options, NULL },
 	{ "remove", "[SESSION...]", "end sessions and forget them", "session.remove", run_each, 0, MAX_WORDS, false,
-	  owner_options, NULL },
+	  remove_options, NULL },
 	{ "events", "", "print events as they happen", "events.subscribe", run_events, 0, 0, false, events_options,
 	  "Every event has a number: give the last one seen as --since to miss nothing." },
 	{ "template list", "", "show what sessions can be made", "template.list", run_template_list, 0, 0, false, NULL, NULL },
 	{ "template show", "TEMPLATE", "show everything about a template", "template.get", run_template_show, 1, 1, false,
 	  NULL, NULL },
+	{ "volume list", "", "show the volumes that you may see", "volume.list", run_volume_list, 0, 0, false, volumes_options,
+	  NULL },
+	{ "volume show", "VOLUME", "show everything about a volume", "volume.get", run_volume_show, 1, 1, false, NULL, NULL },
+	{ "volume remove", "VOLUME...", "remove volumes that no session has, with all that is in them", "volume.remove",
+	  run_volume_remove, 1, MAX_WORDS, false, NULL, NULL },
 	{ "image list", "", "show the images of this host", NULL, run_image_list, 0, 0, false, store_options, NULL },
 	{ "image build", "IMAGE", "make or renew an image", NULL, run_image_build, 1, 1, false, build_options,
 	  "  browser        Chromium from Debian packages, built by mmdebstrap from the sources that this host's apt uses\n"

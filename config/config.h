@@ -74,6 +74,7 @@ struct config {
 	uint32_t max_sessions_per_uid, max_sessions_per_owner;	/* 0: no bound but max_sessions */
 	uint32_t max_port_connections, max_port_connections_per_session;	/* 8192, 4096 that are relayed */
 	uint32_t max_ports_per_session;				/* 16 published besides the template's */
+	uint32_t max_volumes, max_volumes_per_owner;		/* 4096, 64 */
 	uint32_t event_history;					/* 10000 events kept; outside "client_limits" */
 
 	struct template *templates;
@@ -125,6 +126,21 @@ struct config_rlimit {
 	uint64_t soft, hard;
 };
 
+enum volume_use {
+	VOLUME_ASKED,		/* mounted when a request names the path */
+	VOLUME_ENSURED,		/* and for every session.ensure */
+	VOLUME_ALWAYS,
+};
+
+struct config_volume {
+	char *path;
+	char *name;		/* of the volume where a request gives none, with {owner_hash} and {session}; NULL: it must */
+	enum volume_use use;
+	bool persistent;	/* unless a request says otherwise: it stays when the session ends */
+	bool chromium_profile;	/* locks of a Chromium that was killed are removed, the host name is the volume's */
+	uint32_t mode, uid, gid;	/* of its root when it is made, in the session's ids */
+};
+
 enum stop_kind {
 	STOP_BY_SIGNAL,
 	STOP_BY_CDP,
@@ -144,6 +160,8 @@ struct template {
 	struct limits limits;	/* ceilings and defaults; every template must set memory_bytes, cpus, pids, root_bytes */
 	struct config_mount *mounts;
 	size_t n_mounts;
+	struct config_volume *volumes;	/* at most SUPER_MAX_VOLUMES */
+	size_t n_volumes;
 	struct config_rlimit *rlimits;
 	size_t n_rlimits;
 	char *egress;		/* "none" (default) or "internet" */

@@ -98,6 +98,10 @@ static const struct member client_limits_members[] = {
 	  .help = "of these to one session" },
 	{ "max_ports_per_session", &type_integer, FIELD(struct config, max_ports_per_session), .fallback = "16", .min = 0, .max = 256,
 	  .help = "ports of one session that clients publish, the template's endpoints not counted" },
+	{ "max_volumes", &type_integer, FIELD(struct config, max_volumes), .fallback = "4096", .min = 1, .max = 65536,
+	  .help = "volumes on this host" },
+	{ "max_volumes_per_owner", &type_integer, FIELD(struct config, max_volumes_per_owner), .fallback = "64", .min = 1, .max = 65536,
+	  .help = "volumes of one owner" },
 };
 static const struct object_table client_limits_table = OBJECT_TABLE(client_limits_members, struct config, NULL);
 /* clang-format on */

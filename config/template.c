@@ -83,17 +83,26 @@ static bool is_below(const char *path, const char *top)
 	return strncmp(path, top, n) == 0 && (!path[n] || path[n] == '/');
 }
 
+/* The directory of carrel-init's own that PATH is in; NULL: none. */
+static const char *of_init(const char *path)
+{
+	static const char *const tops[] = { "/proc", "/sys", "/dev" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(tops); i++)
+		if (is_below(path, tops[i]))
+			return tops[i];
+	return NULL;
+}
+
 static int finish_mount(const struct place *place, const json_t *value, void *object)
 {
 	/* What each kind besides tmpfs has no use for. */
 	static const char *const not_of_bind[] = { "mode", "uid", "gid", "size_bytes", "inodes", NULL };
 	static const char *const not_of_scratch[] = { "mode", "uid", "gid", "suid", "inodes", NULL };
-	static const char *const of_init[] = { "/proc", "/sys", "/dev" };
 	struct config_mount *mount = object;
 
-	for (size_t i = 0; i < ARRAY_SIZE(of_init); i++)
-		if (is_below(mount->target, of_init[i]))
-			return place_fail_at(place, "target", "%s is mounted by carrel-init itself", of_init[i]);
+	if (of_init(mount->target))
+		return place_fail_at(place, "target", "%s is mounted by carrel-init itself", of_init(mount->target));
 	const bool bind = mount->kind == MOUNT_BIND;
 	if (!bind && mount->source)
 		return place_fail_at(place, "source", "is for the type bind");
@@ -140,8 +149,75 @@ static const struct member mount_members[] = {
 };
 static const struct object_table mount_table = OBJECT_TABLE(mount_members, struct config_mount, finish_mount);
 
+/* clang-format on */
+
+/* ---- volumes ---- */
+
+/* "profile-{owner_hash}": with something in place of each {...} it is a name. */
+static int read_pattern(const struct place *place, const struct member *member, const json_t *value, void *field)
+{
+	static const char *const parts[] = { "{owner_hash}", "{session}" };
+	char name[NAME_SIZE];
+	size_t n = 0;
+
+	if (json_is_null(value))
+		return 0;
+	const char *text = string_read(place, value, 1, member->max);
+	if (!text)
+		return -EINVAL;
+	for (const char *p = text; *p && n < sizeof(name) - 1; n++) {
+		size_t skip = 1;
+		for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+			if (strncmp(p, parts[i], strlen(parts[i])) == 0)
+				skip = strlen(parts[i]);
+		name[n] = skip > 1 ? '0' : *p;
+		p += skip;
+	}
+	name[n] = '\0';
+	if (!name_is_valid(name))
+		return place_fail(
+			place, "\"%s\" is no name: a-z, 0-9, inner hyphens, {owner_hash} and {session}", text);
+	return type_string.read(place, member, value, field);
+}
+
+static const struct member_type type_pattern = { "name", read_pattern, string_release };
+
+static int finish_volume(const struct place *place, const json_t *value _unused_, void *object)
+{
+	const struct config_volume *volume = object;
+
+	if (of_init(volume->path))
+		return place_fail_at(place, "path", "%s is mounted by carrel-init itself", of_init(volume->path));
+	if (volume->use != VOLUME_ASKED && !volume->name)
+		return place_fail_at(place, "use", "needs a name for the volume");
+	return 0;
+}
+
+/* clang-format off */
+static const struct member volume_members[] = {
+	{ "path", &type_path, FIELD(struct config_volume, path), .max = member_size(struct plan_mount, target) - 1,
+	  .help = "where in the session; made where it is missing" },
+	{ "name", &type_pattern, FIELD(struct config_volume, name), .fallback = "null", .nullable = true, .max = NAME_SIZE - 1,
+	  .help = "of the volume where a request gives none, as \"profile-{owner_hash}\" or \"data-{session}\"; null: a request must" },
+	{ "use", &type_enum, FIELD(struct config_volume, use), .fallback = "\"asked\"", .words = "asked|ensured|always", .min = VOLUME_ASKED,
+	  .help = "when there is a volume: when a request asks for one there; for session.ensure, too; always" },
+	{ "persistent", &type_bool, FIELD(struct config_volume, persistent), .fallback = "true",
+	  .help = "it stays when the session ends, unless the request says otherwise" },
+	{ "chromium_profile", &type_bool, FIELD(struct config_volume, chromium_profile), .fallback = "false",
+	  .help = "a Chromium's --user-data-dir: locks of one that was killed are removed, the session's host name is the volume's" },
+	{ "mode", &type_mode, FIELD(struct config_volume, mode), .fallback = "\"0755\"",
+	  .help = "of its root when it is made" },
+	{ "uid", &type_integer, FIELD(struct config_volume, uid), .fallback = "0", .max = MAX_SESSION_ID,
+	  .help = "owner of its root when it is made, in the session" },
+	{ "gid", &type_integer, FIELD(struct config_volume, gid), .fallback = "0", .max = MAX_SESSION_ID,
+	  .help = "group of its root when it is made, in the session" },
+};
+static const struct object_table volume_table = OBJECT_TABLE(volume_members, struct config_volume, finish_volume);
+/* clang-format on */
+
 /* ---- network and user: groups of members of the template ---- */
 
+/* clang-format off */
 static const struct member network_members[] = {
 	{ "egress", &type_word, FIELD(struct template, egress), .fallback = "\"none\"", .words = "none|internet",
 	  .help = "what sessions may reach: nothing, or public addresses" },
@@ -382,8 +458,11 @@ static const struct member template_members[] = {
 	{ "limits", &type_limits, FIELD(struct template, limits),
 	  .help = "ceilings and defaults; memory_bytes, cpus, pids and root_bytes must be there" },
 	{ "mounts", &type_objects, FIELD(struct template, mounts), COUNT(struct template, n_mounts), .object = &mount_table,
-	  .fallback = "[]", .max = PLAN_MAX_MOUNTS,
+	  .fallback = "[]", .max = PLAN_MAX_MOUNTS - SUPER_MAX_VOLUMES,
 	  .help = "made in this order" },
+	{ "volumes", &type_objects, FIELD(struct template, volumes), COUNT(struct template, n_volumes), .object = &volume_table,
+	  .fallback = "[]", .max = SUPER_MAX_VOLUMES,
+	  .help = "where volumes may be mounted, after the mounts" },
 	{ "rlimits", &type_rlimits, .fallback = "{\"core\": 0}",
 	  .help = "setrlimit(2), as {\"nproc\": 512} or [soft, hard] or \"unlimited\"; nofile is limits.open_files" },
 	{ "network", &type_group, .object = &network_table, .fallback = "{}",

@@ -23,8 +23,9 @@ int adopt_record(void *arg, struct record *record)
 		return -ENOMEM;
 	}
 	session->stopping_untold = record->state == SESSION_STOPPING && record->end.reason == END_NONE;
-	if (!session_is_live(session))
-		lifecycle_keep_ended(lifecycle, session);
+	if (session_is_live(session))
+		return volumes_hold(session);
+	lifecycle_keep_ended(lifecycle, session);
 	return 0;
 }
 

@@ -69,5 +69,8 @@ void method_session_pause(struct call *call);
 void method_session_resume(struct call *call);
 void method_session_heartbeat(struct call *call);
 void method_session_extend(struct call *call);
+void method_volume_list(struct call *call);
+void method_volume_get(struct call *call);
+void method_volume_remove(struct call *call);
 void method_exec_run(struct call *call);
 void method_events_subscribe(struct call *call);

@@ -10,6 +10,8 @@
 
 /* ---- JSON Schema of parameters ---- */
 
+#define NAME_PATTERN "^[a-z0-9][a-z0-9-]{0,62}$" /* name_is_valid() */
+
 static json_t *enum_schema(const struct param *param)
 {
 	json_t *values = json_array();
@@ -40,6 +42,16 @@ static json_t *limits_schema(void)
 	return json_pack("{s:s, s:o, s:b}", "type", "object", "properties", properties, "additionalProperties", 0);
 }
 
+static json_t *volumes_schema(json_int_t max)
+{
+	json_t *properties = json_pack("{s:{s:s, s:s}, s:{s:s, s:s}, s:{s:s}}", "path", "type", "string", "pattern",
+		"^/", "name", "type", "string", "pattern", NAME_PATTERN, "persistent", "type", "boolean");
+	json_t *volume = json_pack("{s:s, s:o, s:[s], s:b}", "type", "object", "properties", properties, "required",
+		"path", "additionalProperties", 0);
+
+	return json_pack("{s:s, s:I, s:o}", "type", "array", "maxItems", max, "items", volume);
+}
+
 /* JSON Schema counts characters where carrel counts bytes: the bound is then never too strict, only too lax. */
 static json_t *type_schema(const struct param *param)
 {
@@ -49,7 +61,7 @@ static json_t *type_schema(const struct param *param)
 	case P_STRING:
 		return json_pack("{s:s, s:I, s:I}", "type", "string", "minLength", min, "maxLength", max);
 	case P_NAME:
-		return json_pack("{s:s, s:s}", "type", "string", "pattern", "^[a-z0-9][a-z0-9-]{0,62}$");
+		return json_pack("{s:s, s:s}", "type", "string", "pattern", NAME_PATTERN);
 	case P_INTEGER:
 		return json_pack("{s:s, s:I, s:I}", "type", "integer", "minimum", min, "maximum", max);
 	case P_NUMBER:
@@ -66,6 +78,8 @@ static json_t *type_schema(const struct param *param)
 			"additionalProperties", "type", "string", "maxLength", item);
 	case P_LIMITS:
 		return limits_schema();
+	case P_VOLUMES:
+		return volumes_schema(max);
 	default:
 		return json_pack("{s:s}", "type", "object");
 	}

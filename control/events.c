@@ -112,11 +112,17 @@ static bool kind_matches(const json_t *kinds, const char *kind)
 	return false;
 }
 
+/* Of neither a session nor an owner. */
+static bool is_of_host(const struct registry_event *event)
+{
+	return !event->session[0] && !event->owner[0];
+}
+
 static bool is_wanted(const struct subscription *subscription, const struct registry_event *event)
 {
-	/* What belongs to no session is the operators' business. */
+	/* What belongs to nobody is the operators' business. */
 	if (!subscription->sees_host &&
-		(!event->session[0] || !owner_has_prefix(event->owner, subscription->owner_prefix)))
+		(is_of_host(event) || !owner_has_prefix(event->owner, subscription->owner_prefix)))
 		return false;
 	if (subscription->owner && !streq(subscription->owner, event->owner))
 		return false;
@@ -130,7 +136,7 @@ static json_t *event_json(const struct registry_event *event)
 	json_t *json = json_pack("{s:I, s:s, s:o, s:s, s:o, s:o}", "seq", (json_int_t)event->seq, "boot_id",
 		event->boot_id, "at", json_time(event->at_ns), "kind", event->kind, "session",
 		event->session[0] ? json_string(event->session) : json_null(), "owner",
-		event->session[0] ? json_string(event->owner) : json_null());
+		is_of_host(event) ? json_null() : json_string(event->owner));
 	json_t *data = json_loads(event->data, 0, NULL);
 
 	json_object_update_missing(json, data);

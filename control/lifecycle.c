@@ -41,6 +41,11 @@ static int write_changes(struct lifecycle *lifecycle)
 		r = session->forgotten ? registry_delete_session(registry, session->record.number)
 				       : registry_put_session(registry, &session->record);
 	}
+	for (struct list *l = lifecycle->volumes.dirty.next; l != &lifecycle->volumes.dirty && r == 0; l = l->next) {
+		const struct volume *volume = container_of(l, struct volume, of_dirty);
+		r = volume->forgotten ? registry_delete_volume(registry, volume->record.name)
+				      : registry_put_volume(registry, &volume->record);
+	}
 	if (r == 0)
 		r = events_write(&lifecycle->events);
 	if (r == 0)
@@ -81,6 +86,7 @@ static void settle_written(struct lifecycle *lifecycle)
 		if (session->forgotten)
 			session_free(session);
 	}
+	volumes_settle(lifecycle);
 	if (!lifecycle->checkpoint.place)
 		loop_arm(loop, &lifecycle->checkpoint, boottime_ns() + CHECKPOINT_NS);
 }
@@ -123,6 +129,8 @@ static void flush(struct lifecycle *lifecycle)
 	events_publish(&lifecycle->events, r == 0);
 	tell_written(&written);
 	launch(lifecycle, r);
+	/* With the disk full, too: a removal is what makes room. */
+	volumes_written(lifecycle);
 }
 
 static void on_flush(struct loop_timer *timer)
@@ -215,6 +223,11 @@ static void on_session(struct super_link *link, const struct super_ev_session *e
 		adopt_live(lifecycle, event, fds, n_fds);
 }
 
+static void on_volumes(struct super_link *link, const struct super_ev_volumes *event)
+{
+	volumes_adopt(container_of(link, struct lifecycle, super), event);
+}
+
 static void on_exited(struct super_link *link, const struct super_ev_exited *event)
 {
 	struct lifecycle *lifecycle = container_of(link, struct lifecycle, super);
@@ -263,6 +276,7 @@ static void on_listed(void *owner, struct msg *answer)
 	}
 	void (*ready)(struct control * control) = lifecycle->ready;
 	adopt_finish(lifecycle);
+	volumes_adopt_finish(lifecycle);
 	lifecycle->ready = NULL;
 	flush(lifecycle);
 	ready(lifecycle->control);
@@ -302,6 +316,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	/* Forgotten ones that the registry could not yet be told about. */
 	while (!list_is_empty(&lifecycle->dirty))
 		session_free(container_of(lifecycle->dirty.next, struct session, of_dirty));
+	volumes_free(lifecycle);
 	if (lifecycle->events.loop)
 		events_stop(&lifecycle->events);
 	loop_disarm(loop, &lifecycle->flush);
@@ -334,11 +349,13 @@ static struct lifecycle *lifecycle_new(struct control *control)
 	list_init(&lifecycle->dirty);
 	list_init(&lifecycle->launch);
 	lifecycle->super.on_session = on_session;
+	lifecycle->super.on_volumes = on_volumes;
 	lifecycle->super.on_exited = on_exited;
 	lifecycle->super.on_gone = on_gone;
 	lifecycle->super.on_closed = on_super_closed;
 	if (index_init(&lifecycle->by_id) < 0 || index_init(&lifecycle->by_key) < 0 ||
-		index_init(&lifecycle->by_place) < 0 || index_init(&lifecycle->owners) < 0 || index_init(&lifecycle->users) < 0) {
+		index_init(&lifecycle->by_place) < 0 || index_init(&lifecycle->owners) < 0 ||
+		index_init(&lifecycle->users) < 0 || volumes_init(&lifecycle->volumes) < 0) {
 		lifecycle_free(lifecycle);
 		return NULL;
 	}
@@ -365,6 +382,8 @@ static int open_registry(struct lifecycle *lifecycle)
 	lifecycle->events.history = control->config.event_history;
 	lifecycle->events.on_fresh = on_fresh_event;
 	r = events_start(&lifecycle->events);
+	if (r == 0)
+		r = registry_load_volumes(lifecycle->registry, volumes_adopt_record, lifecycle);
 	if (r == 0)
 		r = registry_load(lifecycle->registry, adopt_record, lifecycle);
 	if (r < 0)

@@ -12,6 +12,7 @@
 #include "control/events.h"
 #include "control/session.h"
 #include "control/super_link.h"
+#include "control/volume.h"
 
 enum {
 	ENDED_KEPT = 1000, /* records of ended sessions ... */
@@ -31,6 +32,7 @@ struct lifecycle {
 	struct list all; /* in order of creation */
 	struct list ended; /* in order of their end */
 	struct list outputs; /* ended ones with their output, in the same order */
+	struct volumes volumes;
 	struct list dirty; /* to be written */
 	struct list launch; /* to be asked of the supervisor once they are written */
 	size_t n_by_state[SESSION_STATE_COUNT];

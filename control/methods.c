@@ -7,6 +7,7 @@
 
 #include "control/control.h"
 #include "control/system.h"
+#include "wire/super.h"
 
 enum {
 	MAX_OWNER = 256,
@@ -29,6 +30,7 @@ enum {
 #define SESSION_OR_OWNER \
 	{ "session", P_NAME, .one_of = true, .help = "the session's id" }, \
 	{ "owner", P_STRING, .one_of = true, .min = 1, .max = MAX_OWNER, .help = "or its owner: the newest of his sessions, one that has not ended first" }
+#define VOLUME   { "volume", P_NAME, .required = true, .help = "the volume's name" }
 #define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
 /* What session.create and session.ensure have in common. */
 #define CREATION \
@@ -40,6 +42,7 @@ enum {
 	{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment of the workload, added to the template's" }, \
 	{ "secrets", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "as env, but shown and kept nowhere" }, \
 	{ "egress", P_NAME, .help = "a network policy that the template allows" }, \
+	{ "volumes", P_VOLUMES, .max = SUPER_MAX_VOLUMES, .help = "what is mounted where the template has places for volumes: [{path, name?, persistent?}]; a volume that is not there yet is made" }, \
 	{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector of the workload instead of the template's" }, \
 	{ "wait", P_ENUM, .values = "created|ready", .help = "when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too" }, \
 	{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" }
@@ -69,6 +72,7 @@ const struct method method_table[] = {
 
 	{ "session.create", ROLE_CLIENT, "Makes a session. The same idempotency_key and parameters give the same session again.",
 	  "a session", method_session_create, {
+		{ "template", P_NAME, .required = true, .help = "what it is made from" },
 		{ "id", P_NAME, .help = "its id; one is made up when none is given" },
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to; a client's owner prefix by default" },
 		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for, in the caller's words" },
@@ -76,6 +80,7 @@ const struct method method_table[] = {
 	} },
 	{ "session.ensure", ROLE_CLIENT, "The session that there is for somebody, which counts as use of it; or a new one, in place of one that has ended.",
 	  "the session, with isolation_mode and created: whether this call made it", method_session_ensure, {
+		{ "template", P_NAME, .required = true, .help = "what it is made from" },
 		{ "isolation", P_ENUM, .required = true, .values = "shared|per-owner|per-task", .help = "one session for all who ask with the same owner or none, one for each owner, or one for each task" },
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to. By default: per-task, the task_id; else the first that there is of metadata.user_id, metadata.session_id, thread_id, task_id and \"default\", below the owner prefix that a client has" },
 		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for; required with per-task unless owner is given" },
@@ -107,7 +112,10 @@ const struct method method_table[] = {
 		{ "grace_seconds", P_NUMBER, .min = 0, .max = 3600, .help = "instead of the template's" },
 	} },
 	{ "session.remove", ROLE_CLIENT, "Ends a session if it has not ended, and forgets it.",
-	  "the session as it was", method_session_remove, { SESSION_OR_OWNER } },
+	  "the session as it was", method_session_remove, {
+		SESSION_OR_OWNER,
+		{ "volumes", P_ENUM, .values = "keep|remove", .help = "what becomes of all its volumes; by default of each what was said when the session was made" },
+	} },
 	{ "session.logs", ROLE_CLIENT, "What the workload wrote to its standard output and error, from a ring of bounded size.",
 	  "{entries: [{at, stream, text}], next, skipped_bytes, more, ended}", method_session_logs, {
 		SESSION,
@@ -134,6 +142,17 @@ const struct method method_table[] = {
 		{ "ttl_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends so long from now; null: no end. Not past the template's max_ttl_seconds from creation" },
 		{ "idle_timeout_seconds", P_NUMBER | P_NULLABLE, .min = 0.1, .max = MAX_SECONDS, .help = "it ends when not used for so long since its last use; null: no end. One of the two is required" },
 	} },
+
+	{ "volume.list", ROLE_CLIENT, "Volumes by name, a page at a time.",
+	  "{volumes: [volume], next_cursor}: null on the last page", method_volume_list, {
+		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner only" },
+		{ "cursor", P_NAME, .help = "next_cursor of the page before" },
+		{ "limit", P_INTEGER, .min = 1, .max = MAX_PAGE, .help = "volumes in a page, 100 by default" },
+	} },
+	{ "volume.get", ROLE_CLIENT, "One volume.",
+	  "{name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free, in-use or removing", method_volume_get, { VOLUME } },
+	{ "volume.remove", ROLE_CLIENT, "Removes a volume that no session has. Answers when its name is free again; its files go in the background.",
+	  "the volume as it was", method_volume_remove, { VOLUME } },
 
 	{ "exec.run", ROLE_CLIENT, "Runs a command in a session, and answers with what it printed when it has ended.",
 	  "{exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}", method_exec_run, {

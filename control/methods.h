@@ -17,6 +17,7 @@ enum param_type {
 	P_STRINGS, /* array of strings, min..max entries of at most item_bytes each */
 	P_STRING_MAP, /* object of strings, at most max entries, keys and values of at most item_bytes each */
 	P_LIMITS, /* object, members from limit_table */
+	P_VOLUMES, /* array of at most max objects {path, name?, persistent?} */
 	P_OBJECT, /* any object; the handler looks */
 	P_NULLABLE = 0x80, /* or'ed in: null is allowed too */
 };

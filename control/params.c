@@ -59,6 +59,9 @@ const char *param_rule(const struct param *param, char *buf, size_t size)
 	case P_LIMITS:
 		snprintf(buf, size, "an object of limits, as {\"pids\": 64}%s", null);
 		break;
+	case P_VOLUMES:
+		snprintf(buf, size, "an array of at most %.0f objects {path, name?, persistent?}", param->max);
+		break;
 	default:
 		snprintf(buf, size, "an object%s", null);
 	}
@@ -164,6 +167,43 @@ static int check_limits(const struct param *param, const json_t *limits, struct 
 	return 0;
 }
 
+static int check_volume(const struct param *param, size_t i, const json_t *volume, struct param_fault *ret)
+{
+	const json_t *path = json_object_get(volume, "path");
+	const char *key;
+	json_t *value;
+
+	if (!json_is_object(volume))
+		return refuse(param, ret, "%s[%zu]", param->name, i);
+	if (!json_is_string(path) || json_string_value(path)[0] != '/')
+		return refuse(param, ret, "%s[%zu].path", param->name, i);
+	json_object_foreach ((json_t *)(uintptr_t)volume, key, value) {
+		bool fits = value == path;
+		if (streq(key, "name"))
+			fits = json_is_string(value) && name_is_valid(json_string_value(value));
+		else if (streq(key, "persistent"))
+			fits = json_is_boolean(value);
+		if (!fits)
+			return refuse(param, ret, "%s[%zu].%.64s", param->name, i, key);
+	}
+	return 0;
+}
+
+static int check_volumes(const struct param *param, const json_t *array, struct param_fault *ret)
+{
+	json_t *volume;
+	size_t i;
+
+	if (!json_is_array(array) || (double)json_array_size(array) > param->max)
+		return refuse(param, ret, "%s", param->name);
+	json_array_foreach (array, i, volume) {
+		int r = check_volume(param, i, volume, ret);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static bool in_range(const struct param *param, double number)
 {
 	return number >= param->min && number <= param->max;
@@ -200,6 +240,8 @@ static int check_value(const struct param *param, const json_t *value, struct pa
 		return check_string_map(param, value, ret);
 	case P_LIMITS:
 		return check_limits(param, value, ret);
+	case P_VOLUMES:
+		return check_volumes(param, value, ret);
 	case P_OBJECT:
 		fits = json_is_object(value);
 		break;

@@ -51,6 +51,7 @@ void record_clear(struct record *record)
 	json_decref(record->labels);
 	json_decref(record->limits);
 	json_decref(record->timeline);
+	json_decref(record->volumes);
 	record_init(record);
 }
 

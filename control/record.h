@@ -66,6 +66,7 @@ struct record {
 	json_t *labels; /* object of strings */
 	json_t *limits; /* {name: {value, enforced}} */
 	json_t *timeline; /* [{step, ms}] */
+	json_t *volumes; /* [{name, path, persistent}] */
 	char *key; /* "uid:idempotency_key" or NULL */
 	uint8_t fingerprint[SHA256_SIZE]; /* of the parameters that came with the key */
 	struct session_end end;

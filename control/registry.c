@@ -30,6 +30,11 @@ static const char *const migrations[] = {
 	"ALTER TABLE sessions ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE mark ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE mark ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;",
+
+	"ALTER TABLE sessions ADD COLUMN volumes TEXT;"
+	"CREATE TABLE volumes ("
+	" name TEXT PRIMARY KEY, owner TEXT, persistent INTEGER NOT NULL, removing INTEGER NOT NULL,"
+	" created_at INTEGER NOT NULL, last_used_at INTEGER) STRICT;",
 };
 
 int registry_errno(int rc)
@@ -75,6 +80,10 @@ static int prepare(struct registry *registry)
 		[ST_COMMIT]         = "COMMIT",
 		[ST_ROLLBACK]       = "ROLLBACK",
 		[ST_DELETE_SESSION] = "DELETE FROM sessions WHERE number = ?",
+		[ST_PUT_VOLUME]     = "INSERT OR REPLACE INTO volumes VALUES (?,?,?,?,?,?)",
+		[ST_DELETE_VOLUME]  = "DELETE FROM volumes WHERE name = ?",
+		[ST_LOAD_VOLUMES]   = "SELECT name, owner, persistent, removing, created_at, last_used_at FROM volumes"
+				      " ORDER BY created_at",
 		[ST_PUT_EVENT]      = "INSERT INTO events (seq, boot_id, at, kind, session, owner, data) VALUES (?,?,?,?,?,?,?)",
 		[ST_TRIM_EVENTS]    = "DELETE FROM events WHERE seq < ?",
 		[ST_EVENTS]         = "SELECT seq, boot_id, at, kind, session, owner, data FROM events"

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "control/record.h"
+#include "control/volume.h"
 
 struct registry;
 
@@ -34,12 +35,17 @@ void registry_close(struct registry *registry);
 /* Calls FN with each session, oldest first; FN takes over what RECORD holds. A negative value of FN ends it. */
 int registry_load(struct registry *registry, int (*fn)(void *arg, struct record *record), void *arg);
 
+/* The same with each volume. */
+int registry_load_volumes(struct registry *registry, int (*fn)(void *arg, struct volume_record *record), void *arg);
+
 /* All of the following return 0 or a negative errno (-ENOSPC when the disk is full). */
 int registry_begin(struct registry *registry);
 int registry_commit(struct registry *registry);
 void registry_rollback(struct registry *registry);
 int registry_put_session(struct registry *registry, const struct record *record);
 int registry_delete_session(struct registry *registry, uint64_t number);
+int registry_put_volume(struct registry *registry, const struct volume_record *record);
+int registry_delete_volume(struct registry *registry, const char *name);
 int registry_put_event(struct registry *registry, const struct registry_event *event);
 /* Forgets events before number FIRST. */
 int registry_trim_events(struct registry *registry, uint64_t first);

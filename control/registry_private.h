@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the registry share: registry.c opens the file and keeps events, registry_session.c maps a record
- * to a row and back by one table of columns.
+ * to a row and back by one table of columns, registry_volume.c has the volumes.
  */
 #pragma once
 
@@ -16,6 +16,9 @@ enum statement {
 	ST_PUT_SESSION,
 	ST_DELETE_SESSION,
 	ST_LOAD_SESSIONS,
+	ST_PUT_VOLUME,
+	ST_DELETE_VOLUME,
+	ST_LOAD_VOLUMES,
 	ST_PUT_EVENT,
 	ST_TRIM_EVENTS,
 	ST_EVENTS,

@@ -49,6 +49,7 @@ static const struct column columns[] = {
 	COLUMN("labels",             C_JSON,   labels),
 	COLUMN("limits",             C_JSON,   limits),
 	COLUMN("timeline",           C_JSON,   timeline),
+	COLUMN("volumes",            C_JSON,   volumes),
 	COLUMN("key",                C_TEXT,   key),
 	COLUMN("fingerprint",        C_BYTES,  fingerprint),
 	COLUMN("end_reason",         C_REASON, end.reason),

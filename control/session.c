@@ -305,6 +305,7 @@ static void ended(struct session *session)
 	if (session->record.end.reason == END_OOM)
 		session_emit(session, "session.oom", NULL);
 	release_runtime(session);
+	volumes_release(session);
 	session_end_followers(session);
 }
 

@@ -30,6 +30,7 @@ struct create {
 	uint8_t fingerprint[SHA256_SIZE];
 	char *key; /* "uid:idempotency_key"; NULL: none was given */
 	enum wait_for wait_for;
+	struct volume_choices volumes;
 };
 
 static const char *param_string(const struct create *create, const char *name)
@@ -237,6 +238,20 @@ static int check_ttl(struct create *create)
 	return -EPERM;
 }
 
+static int choose_volumes(struct create *create)
+{
+	const struct volume_request request = {
+		.lifecycle = create->lifecycle,
+		.call = create->call,
+		.params = create->params,
+		.template = create->template,
+		.owner = create->owner,
+		.id = create->id,
+	};
+
+	return volumes_choose(&request, &create->volumes);
+}
+
 /* The spec of the workload, or a negative errno. */
 static int write_spec(struct create *create)
 {
@@ -279,7 +294,8 @@ static int fill_record(struct create *create, struct record *record)
 	const struct template *template = create->template;
 	const json_t *idle = json_object_get(create->params, "idle_timeout_seconds");
 	uint64_t ttl = create->ttl_ns;
-	const char *hostname = template->constant_hostname;
+	const char *profile = volumes_hostname(template, &create->volumes);
+	const char *hostname = profile ? profile : template->constant_hostname;
 
 	record_init(record);
 	record->number = ++create->lifecycle->last_number;
@@ -291,6 +307,7 @@ static int fill_record(struct create *create, struct record *record)
 	record->idle_ns = idle ? duration_ns(idle) : template->idle_ns;
 	record->labels = json_deep_copy(json_object_get(create->params, "labels"));
 	record->limits = session_limits_json(&create->limits, 0);
+	record->volumes = volumes_json(template, &create->volumes);
 	record->key = steal_ptr(&create->key);
 	memcpy(record->fingerprint, create->fingerprint, SHA256_SIZE);
 	int r = copy_string(record->id, sizeof(record->id), create->id);
@@ -329,6 +346,8 @@ static struct super_create *super_request(const struct create *create, const str
 	memcpy(request->hostname, record->hostname, NAME_SIZE);
 	memcpy(request->egress, record->egress, NAME_SIZE);
 	request->limits = create->limits;
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++)
+		memcpy(request->volumes[i], create->volumes.at[i].name, NAME_SIZE);
 	return request;
 }
 
@@ -351,6 +370,7 @@ static void begin(struct create *create, int spec_fd)
 	}
 	session->create = steal_ptr(&request);
 	session->spec_fd = steal_fd(&spec);
+	volumes_hold(session);
 	list_append(&lifecycle->launch, &session->of_launch);
 	session_emit(session, "session.created", NULL);
 	session_changed(session);
@@ -376,7 +396,8 @@ void session_create(struct call *call, const struct wanted *wanted)
 	} else if (!answer_again(&create) && check_owner(&create) == 0 &&
 		   !(wanted && session_ensure_existing(call, wanted, create.wait_for)) &&
 		   check_template(&create) == 0 && choose_id(&create) == 0 && check_limits(&create) == 0 &&
-		   check_egress(&create) == 0 && check_ttl(&create) == 0 && check_room(&create) == 0) {
+		   check_egress(&create) == 0 && check_ttl(&create) == 0 && check_room(&create) == 0 &&
+		   choose_volumes(&create) == 0) {
 		int spec = write_spec(&create);
 		if (spec >= 0)
 			begin(&create, spec);

@@ -166,7 +166,7 @@ json_t *session_json(const struct session *session)
 		{ "endpoints",        ends },
 		{ "limits",           shared(record->limits, json_object) },
 		{ "labels",           shared(record->labels, json_object) },
-		{ "volumes",          json_array() },
+		{ "volumes",          shared(record->volumes, json_array) },
 		{ "timeline",         shared(record->timeline, json_array) },
 	};
 	/* clang-format on */

@@ -205,10 +205,13 @@ void method_session_stop(struct call *call)
 
 void method_session_remove(struct call *call)
 {
+	const char *volumes = param_string(call, "volumes");
 	struct session *session = session_of_call(call);
 
 	if (!session)
 		return;
+	if (volumes)
+		volumes_keep(session, streq(volumes, "keep"));
 	if (!session_is_live(session)) {
 		call_reply(call, session_json(session));
 		session_forget(session);

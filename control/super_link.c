@@ -16,6 +16,9 @@ static void on_message(struct chan *chan, struct msg *msg)
 	case SUPER_EV_SESSION:
 		link->on_session(link, (const void *)msg->bytes, msg->fds, msg->n_fds);
 		break;
+	case SUPER_EV_VOLUMES:
+		link->on_volumes(link, (const void *)msg->bytes);
+		break;
 	case SUPER_EV_EXITED:
 		link->on_exited(link, (const void *)msg->bytes);
 		break;

@@ -13,6 +13,7 @@ struct super_link {
 	struct requests requests;
 	/* Set before super_link_open(). Descriptors: SUPER_FD_COUNT, or none; stolen from the array or closed afterwards. */
 	void (*on_session)(struct super_link *link, const struct super_ev_session *event, int *fds, size_t n_fds);
+	void (*on_volumes)(struct super_link *link, const struct super_ev_volumes *event);
 	void (*on_exited)(struct super_link *link, const struct super_ev_exited *event);
 	void (*on_gone)(struct super_link *link, const char *id);
 	void (*on_closed)(struct super_link *link, int error); /* as of struct chan */

@@ -20,14 +20,12 @@ static int open_in_store(int store_fd, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Clones what FD refers to into a detached mount with ATTRS set and ids mapped by USER_FD (negative: as they
- * are). */
-static int clone_mount(int fd, uint64_t attrs, int user_fd, int *ret_fd)
+int rootfs_clone(int fd, uint64_t attrs, int user_fd, int *ret_fd)
 {
 	struct mount_attr attr = {
-		.attr_set = attrs | (user_fd >= 0 ? MOUNT_ATTR_IDMAP : 0),
+		.attr_set = attrs | MOUNT_ATTR_IDMAP,
 		.propagation = MS_PRIVATE,
-		.userns_fd = user_fd >= 0 ? (unsigned int)user_fd : 0,
+		.userns_fd = (unsigned int)user_fd,
 	};
 	_close_ int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (tree < 0)
@@ -57,7 +55,7 @@ int rootfs_layers(
 		if (r == 0 && n == max)
 			r = -E2BIG;
 		if (r == 0)
-			r = clone_mount(layer, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, user_fd, &ret_fds[n]);
+			r = rootfs_clone(layer, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, user_fd, &ret_fds[n]);
 		if (r < 0) {
 			close_fds(ret_fds, n);
 			return err_set(err, r, "rootfs", "image %s layer %zu", image, n);
@@ -74,7 +72,7 @@ int rootfs_bind(const char *source, int user_fd, bool writable, bool suid, int *
 	_close_ int fd = open(source, O_PATH | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return err_set(err, -errno, "rootfs", "bind %s", source);
-	int r = clone_mount(fd, attrs, user_fd, ret_fd);
+	int r = rootfs_clone(fd, attrs, user_fd, ret_fd);
 	if (r < 0)
 		return err_set(err, r, "rootfs", "bind %s", source);
 	return 0;

@@ -15,6 +15,12 @@
 #include "wire/err.h"
 
 /*
+ * Clones what FD, open on a directory or file, refers to into a detached mount with ATTRS (MOUNT_ATTR_*) and ids mapped
+ * by USER_FD. 0 or a negative errno.
+ */
+int rootfs_clone(int fd, uint64_t attrs, int user_fd, int *ret_fd);
+
+/*
  * Opens the layers of IMAGE below STORE_FD and fills RET with detached mounts whose ids are mapped by
  * USER_FD, topmost first, at most MAX. 0; -ENOENT when there is no such image, -E2BIG with more layers than
  * MAX. On failure nothing is held. Kernel: mount_setattr(2), MOUNT_ATTR_IDMAP.

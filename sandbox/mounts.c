@@ -213,6 +213,17 @@ static unsigned int mount_attrs(uint32_t flags)
 	       (flags & PLAN_MOUNT_SUID ? 0U : MOUNT_ATTR_NOSUID);
 }
 
+/* A Chromium that was killed leaves links by which the next one takes the profile for another's. */
+static int remove_chromium_locks(struct setup *setup, int profile)
+{
+	static const char *const locks[] = { "SingletonLock", "SingletonSocket", "SingletonCookie" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(locks); i++)
+		if (unlinkat(profile, locks[i], 0) < 0 && errno != ENOENT && errno != EISDIR)
+			return fail(setup, -errno, "%s", locks[i]);
+	return 0;
+}
+
 int step_mounts(struct setup *setup)
 {
 	unsigned int n_binds = 0;
@@ -233,6 +244,9 @@ int step_mounts(struct setup *setup)
 		int r = sys_attach(tree, target, "");
 		if (r < 0)
 			return fail(setup, r, "attach %s", mount->target);
+		r = mount->flags & PLAN_MOUNT_CHROMIUM ? remove_chromium_locks(setup, tree) : 0;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -41,6 +41,9 @@ static bool place_is_valid(const struct place *place, uint32_t slot)
 {
 	const struct ledger_entry *e = &place->entry;
 
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++)
+		if (!is_terminated(e->volumes[i], sizeof(e->volumes[i])))
+			return false;
 	return place->sequence > 0 && place->checksum == checksum(place, offsetof(struct place, checksum)) &&
 	       e->slot == slot && is_terminated(e->id, sizeof(e->id)) &&
 	       is_terminated(e->template, sizeof(e->template)) &&

@@ -22,6 +22,8 @@ struct ledger_entry {
 	uint32_t enforced; /* bit N: enum limit N */
 	char id[NAME_SIZE];
 	char template[NAME_SIZE];
+	char volumes[SUPER_MAX_VOLUMES]
+		    [NAME_SIZE]; /* held by it, in the order of its template's; empty: none there */
 	struct limits limits;
 	int32_t pid; /* of carrel-init; 0 before it runs */
 	uint32_t reserved;

@@ -192,6 +192,10 @@ static int open_directories(struct supervisor *super, struct err *err)
 		r = open_own_dir(state, "images", 0755, &images, err);
 	if (r == 0)
 		r = open_own_dir(state, "rootfs", 0700, &super->store_fd, err);
+	if (r == 0)
+		r = open_own_dir(state, "volumes", 0700, &super->volumes_fd, err);
+	if (r == 0)
+		r = open_own_dir(state, "removed", 0700, &super->removed_fd, err);
 	return r;
 }
 
@@ -456,6 +460,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 		r = adopt_all(super);
 	if (r < 0)
 		return err_set(err, r, "ledger", "%s/ledger", super->config.run_dir);
+	volumes_delete(super);
 	keeper_start(super);
 	slots_refill_later(super);
 	manager_ready(super);
@@ -471,7 +476,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 
 int main(int argc, char **argv)
 {
-	struct supervisor super = { .started_ns = boottime_ns() };
+	struct supervisor super = { .started_ns = boottime_ns(), .deletion_io.fd = -1 };
 	struct options options;
 	struct err err;
 	char message[1024];

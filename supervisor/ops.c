@@ -12,6 +12,7 @@
 #include <syslog.h>
 
 #include "check/check.h"
+#include "rootfs/volumes.h"
 #include "supervisor/supervisor.h"
 
 #define CHECK_AGE_NS (5 * NS_PER_SEC)
@@ -163,13 +164,42 @@ static void list_one(struct session *session)
 		session_end(session);
 }
 
+/* A list of names that is sent whenever it is full. */
+struct listing {
+	struct supervisor *super;
+	struct super_ev_volumes ev;
+};
+
+static void send_listing(struct listing *listing)
+{
+	msg_init(&listing->ev.header, SUPER_EV_VOLUMES, 0, sizeof(listing->ev));
+	send_to_control(listing->super, &listing->ev.header, NULL, 0);
+	memset(&listing->ev, 0, sizeof(listing->ev));
+}
+
+static void list_volume(const char *name, void *arg)
+{
+	struct listing *listing = arg;
+
+	if (!name_is_valid(name))
+		return;
+	copy_string(listing->ev.names[listing->ev.n++], NAME_SIZE, name);
+	if (listing->ev.n == SUPER_VOLUMES_LISTED)
+		send_listing(listing);
+}
+
 static void serve_list(struct supervisor *super, struct session *session _unused_, struct msg *msg)
 {
+	struct listing listing = { .super = super };
+	int r = volume_list(super->volumes_fd, list_volume, &listing);
+
+	if (listing.ev.n > 0)
+		send_listing(&listing);
 	for (struct session *s = super->sessions, *next; s; s = next) {
 		next = s->next;
 		list_one(s);
 	}
-	answer_done(super, &msg->header, NULL);
+	answer_error(super, &msg->header, r, "list", "volumes");
 }
 
 /* ---- create ---- */
@@ -246,7 +276,7 @@ static int check_create(struct supervisor *super, const struct super_create *req
 	r = choose_policy(template, request->egress, ret_policy);
 	if (r < 0)
 		return err_set(err, r, "egress", "%s", request->egress);
-	return 0;
+	return volumes_check(super, request, template, err);
 }
 
 static void serve_create(struct supervisor *super, struct session *session _unused_, struct msg *msg)
@@ -342,6 +372,13 @@ static void serve_set_limits(struct supervisor *super, struct session *session, 
 	send_to_control(super, &set.header, NULL, 0);
 }
 
+static void serve_remove_volume(struct supervisor *super, struct session *session _unused_, struct msg *msg)
+{
+	const struct super_volume *request = (const void *)msg->bytes;
+
+	answer_error(super, &msg->header, volumes_remove(super, request->name), "volume", request->name);
+}
+
 /* ---- the table ---- */
 
 enum { CREATING = 1 << PHASE_CREATING, LIVE = 1 << PHASE_LIVE, ENDING = 1 << PHASE_ENDING };
@@ -359,7 +396,7 @@ static const struct op op_table[] = {
 	  "gives control what it had before: a cgroup directory and output open for reading, a connection to init" },
 	{ SUPER_CREATE, 0, serve_create,
 	  "start a session",
-	  "template, ceilings and policy are root's; ids, names and addresses are chosen here; the spec is passed on unread; their number is bounded" },
+	  "template, ceilings, policy and the volumes' places are root's; ids, names and addresses are chosen here; the spec is passed on unread; their number is bounded" },
 	{ SUPER_CONNECT, LIVE, serve_connect,
 	  "connect to a session's init",
 	  "init has no privilege on the host and trusts nothing that control says" },
@@ -378,6 +415,9 @@ static const struct op op_table[] = {
 	{ SUPER_SET_LIMITS, LIVE, serve_set_limits,
 	  "change limits of a running session",
 	  "never past the template's ceilings" },
+	{ SUPER_REMOVE_VOLUME, 0, serve_remove_volume,
+	  "remove a volume",
+	  "one rename of a checked name between two directories of root's, for a volume that no session holds; files are deleted by a process without privilege" },
 };
 /* clang-format on */
 

@@ -14,7 +14,7 @@ const struct seccomp_filter *plan_filter(const struct supervisor *super, const c
 
 static int fill_mounts(const struct template *template, struct plan *plan)
 {
-	if (template->n_mounts > PLAN_MAX_MOUNTS)
+	if (template->n_mounts + SUPER_MAX_VOLUMES > PLAN_MAX_MOUNTS)
 		return -E2BIG;
 	for (size_t i = 0; i < template->n_mounts; i++) {
 		const struct config_mount *from = &template->mounts[i];
@@ -30,6 +30,24 @@ static int fill_mounts(const struct template *template, struct plan *plan)
 			.inodes = from->inodes,
 		};
 		int r = copy_string(to->target, sizeof(to->target), from->target);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int fill_volumes(const struct session *session, struct plan *plan)
+{
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++) {
+		if (!session->entry.volumes[i][0])
+			continue;
+		const struct config_volume *volume = &session->template->volumes[i];
+		struct plan_mount *to = &plan->mounts[plan->n_mounts++];
+		*to = (struct plan_mount){
+			.kind = PLAN_BIND,
+			.flags = volume->chromium_profile ? PLAN_MOUNT_CHROMIUM : 0U,
+		};
+		int r = copy_string(to->target, sizeof(to->target), volume->path);
 		if (r < 0)
 			return r;
 	}
@@ -92,6 +110,8 @@ int plan_fill(const struct session *session, struct plan *ret, struct err *err)
 	r = copy_string(plan.hostname, sizeof(plan.hostname), making->hostname);
 	if (r == 0)
 		r = fill_mounts(template, &plan);
+	if (r == 0)
+		r = fill_volumes(session, &plan);
 	if (r == 0)
 		r = fill_rlimits(template, &session->entry.limits, &plan);
 	if (r < 0)

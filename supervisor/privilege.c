@@ -16,7 +16,8 @@ static const struct {
 	{ CAP_SETGID, "writes the gid map of a session; takes control's group before executing it" },
 	{ CAP_SETPCAP, "empties the bounding set before control is executed" },
 	{ CAP_CHOWN, "gives the API socket to its group, and a session's cgroup to its root" },
-	{ CAP_DAC_OVERRIDE, "removes what a session left in its delegated cgroup" },
+	{ CAP_DAC_OVERRIDE, "removes what a session left in its delegated cgroup; opens and renames volumes, whose "
+			    "roots are a session's" },
 	{ CAP_MKNOD, "makes the nodes of the /dev tree" },
 	{ CAP_KILL, "signals carrel-init, which has another uid" },
 	{ CAP_SYS_PTRACE, "opens the namespaces of a process in another user namespace" },

@@ -276,6 +276,7 @@ void session_create(struct supervisor *super, const struct super_create *request
 
 	memcpy(entry.id, request->id, sizeof(entry.id));
 	memcpy(entry.template, request->template, sizeof(entry.template));
+	memcpy(entry.volumes, request->volumes, sizeof(entry.volumes));
 	struct session *session = session_new(super, &entry);
 	struct making *making = calloc(1, sizeof(*making));
 	if (!session) {

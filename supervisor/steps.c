@@ -193,7 +193,8 @@ static int run_rootfs(struct session *session, struct err *err)
 			return r;
 		m->n_mounts++;
 	}
-	return rootfs_dev_make(session->net.user_fd, &m->dev_fd, err);
+	r = volumes_open(session, err);
+	return r < 0 ? r : rootfs_dev_make(session->net.user_fd, &m->dev_fd, err);
 }
 
 static int undo_rootfs(struct session *session)
@@ -230,7 +231,7 @@ const struct step step_table[] = {
 	{ "directory", run_directory, undo_directory, "run_dir/sessions/<id>: init's socket, the output file" },
 	{ "cgroup",    cgroup_make,   undo_cgroup,    "sessions/<id> with its limits, and payload below it" },
 	{ "network",   run_network,   undo_network,   "user and network namespace, veth, egress policy" },
-	{ "rootfs",    run_rootfs,    undo_rootfs,    "detached idmapped mounts of image, binds, scratch and /dev" },
+	{ "rootfs",    run_rootfs,    undo_rootfs,    "detached idmapped mounts of image, binds, scratch, volumes and /dev" },
 	{ "init",      run_init,      undo_init,      "carrel-init in its namespaces and cgroup" },
 };
 /* clang-format on */

@@ -9,6 +9,7 @@
  *   spawn.c     clone3 into cgroup and namespaces, exec of carrel-init
  *   plan.c      what carrel-init is told, out of a template
  *   cgroup.c    the cgroup v2 tree
+ *   volumes.c   who holds which volume, removal
  *   slots.c     slot numbers and networks made ahead of need
  *   ledger.c    what survives the supervisor's own death
  *   adopt.c     taking over what the ledger says
@@ -116,6 +117,10 @@ struct supervisor {
 	int run_fd; /* <run_dir> */
 	int sessions_fd; /* <run_dir>/sessions */
 	int store_fd; /* <state_dir>/rootfs */
+	int volumes_fd; /* <state_dir>/volumes */
+	int removed_fd; /* <state_dir>/removed: volumes on their way out */
+	struct loop_io deletion_io; /* pidfd of the process that deletes those; -1: none */
+	bool delete_again; /* more came while it ran */
 	int cgroup_fd; /* <cgroup>/sessions in the cgroup v2 tree */
 	uint32_t controllers; /* bit N: enum limit N is enforced here */
 	int init_fd; /* sealed memfd of carrel-init */
@@ -248,6 +253,20 @@ bool cgroup_is_populated(const struct session *session);
 uint64_t cgroup_read(const struct session *session, const char *file, const char *key);
 /* PID is in the session's cgroup or below. */
 bool cgroup_contains(const struct session *session, pid_t pid);
+
+/* ---- volumes.c ---- */
+
+/* The session that has the volume NAME, and has it until the last step is undone; NULL: none. */
+const struct session *volumes_holder(const struct supervisor *super, const char *name);
+/* The volumes that REQUEST names may be mounted: the template has places for them, nobody holds them. */
+int volumes_check(const struct supervisor *super, const struct super_create *request, const struct template *template,
+	struct err *err);
+/* Adds the session's volumes, made where they are missing, to what is mounted for it. */
+int volumes_open(struct session *session, struct err *err);
+/* Frees the name; the files are deleted later. 0, -ENOENT, -EBUSY or another negative errno. */
+int volumes_remove(struct supervisor *super, const char *name);
+/* Deletes what was removed, in the background; at start, too: what a former supervisor had not come to. */
+void volumes_delete(struct supervisor *super);
 
 /* ---- slots.c ---- */
 

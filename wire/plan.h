@@ -28,7 +28,13 @@ enum plan_fd {
 				   first; then one detached mount for each PLAN_BIND in plan.mounts, in order */
 };
 
-enum { PLAN_MAX_LAYERS = 16, PLAN_MAX_MOUNTS = 24, PLAN_MAX_RLIMITS = 16, PLAN_MAX_NAMESERVERS = 3 };
+/* PLAN_MAX_MOUNTS: those of the template's table and then its volumes. */
+enum {
+	PLAN_MAX_LAYERS = 16,
+	PLAN_MAX_MOUNTS = 24 + SUPER_MAX_VOLUMES,
+	PLAN_MAX_RLIMITS = 16,
+	PLAN_MAX_NAMESERVERS = 3
+};
 
 enum plan_flags {
 	PLAN_NO_NEW_PRIVS = 1 << 0,
@@ -48,6 +54,7 @@ enum plan_mount_flags {
 	PLAN_MOUNT_RDONLY = 1 << 0,
 	PLAN_MOUNT_NOEXEC = 1 << 1,
 	PLAN_MOUNT_SUID = 1 << 2, /* otherwise nosuid; nodev always */
+	PLAN_MOUNT_CHROMIUM = 1 << 3, /* a Chromium's profile: the locks of one that was killed are removed */
 };
 
 struct plan_mount {

@@ -34,9 +34,19 @@ static int check_session(const void *msg)
 	return FITS(TERMINATED(m, id) && name_is_valid(m->id));
 }
 
+static int check_volume(const void *msg)
+{
+	const struct super_volume *m = msg;
+	return FITS(TERMINATED(m, name) && name_is_valid(m->name));
+}
+
 static int check_create(const void *msg)
 {
 	const struct super_create *m = msg;
+
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++)
+		if (!TERMINATED(m, volumes[i]) || (m->volumes[i][0] && !name_is_valid(m->volumes[i])))
+			return -EPROTO;
 	return FITS(TERMINATED(m, id) && name_is_valid(m->id) && TERMINATED(m, template) &&
 		    name_is_valid(m->template) && TERMINATED(m, hostname) &&
 		    (!m->hostname[0] || name_is_valid(m->hostname)) && TERMINATED(m, egress) &&
@@ -92,6 +102,18 @@ static int check_ev_exited(const void *msg)
 	return FITS(TERMINATED(m, id) && name_is_valid(m->id));
 }
 
+static int check_ev_volumes(const void *msg)
+{
+	const struct super_ev_volumes *m = msg;
+
+	if (m->n > SUPER_VOLUMES_LISTED)
+		return -EPROTO;
+	for (size_t i = 0; i < m->n; i++)
+		if (!TERMINATED(m, names[i]) || !name_is_valid(m->names[i]))
+			return -EPROTO;
+	return 0;
+}
+
 static int check_checked(const void *msg)
 {
 	const struct super_checked *m = msg;
@@ -119,6 +141,7 @@ const struct msg_shape super_requests[] = {
 	{ SUPER_FREEZE,     0, 0, sizeof(struct super_session),    "freeze",     check_session },
 	{ SUPER_THAW,       0, 0, sizeof(struct super_session),    "thaw",       check_session },
 	{ SUPER_SET_LIMITS, 0, 0, sizeof(struct super_set_limits), "set-limits", check_set_limits },
+	{ SUPER_REMOVE_VOLUME, 0, 0, sizeof(struct super_volume),  "remove-volume", check_volume },
 };
 const size_t n_super_requests = ARRAY_SIZE(super_requests);
 
@@ -133,9 +156,11 @@ const struct msg_shape super_answers[] = {
 	{ SUPER_FREEZE | MSG_REPLY,     0, 0, sizeof(struct super_done),       "frozen",     check_done },
 	{ SUPER_THAW | MSG_REPLY,       0, 0, sizeof(struct super_done),       "thawed",     check_done },
 	{ SUPER_SET_LIMITS | MSG_REPLY, 0, 0, sizeof(struct super_limits_set), "limits-set", check_limits_set },
+	{ SUPER_REMOVE_VOLUME | MSG_REPLY, 0, 0, sizeof(struct super_done),    "volume-removed", check_done },
 	{ SUPER_EV_SESSION,             0, SUPER_FD_COUNT, sizeof(struct super_ev_session), "ev-session", check_ev_session },
 	{ SUPER_EV_EXITED,              0, 0, sizeof(struct super_ev_exited),  "ev-exited",  check_ev_exited },
 	{ SUPER_EV_GONE,                0, 0, sizeof(struct super_session),    "ev-gone",    check_session },
+	{ SUPER_EV_VOLUMES,             0, 0, sizeof(struct super_ev_volumes), "ev-volumes", check_ev_volumes },
 };
 const size_t n_super_answers = ARRAY_SIZE(super_answers);
 /* clang-format on */

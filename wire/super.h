@@ -17,7 +17,7 @@ enum { NAME_SIZE = 64 }; /* session ids, template names, ...: 63 characters and 
 enum super_op {
 	SUPER_HELLO = 1, /* struct super_hello → struct super_welcome */
 	SUPER_CHECK, /* struct super_plain → struct super_checked */
-	SUPER_LIST, /* struct super_plain → SUPER_EV_SESSION each, then struct super_done */
+	SUPER_LIST, /* struct super_plain → SUPER_EV_VOLUMES and SUPER_EV_SESSION, some of each, then struct super_done */
 	SUPER_CREATE, /* struct super_create, descriptor: spec → struct super_created, SUPER_FD_* of the session */
 	SUPER_CONNECT, /* struct super_session → struct super_done, descriptor: a new connection to its init */
 	SUPER_NOTED, /* struct super_session → struct super_done: its end is in the registry, forget it */
@@ -25,11 +25,13 @@ enum super_op {
 	SUPER_FREEZE, /* struct super_session → struct super_done */
 	SUPER_THAW, /* struct super_session → struct super_done */
 	SUPER_SET_LIMITS, /* struct super_set_limits → struct super_limits_set */
+	SUPER_REMOVE_VOLUME, /* struct super_volume → struct super_done when the name is free; its files go later */
 
 	SUPER_EV_SESSION =
 		0x100, /* struct super_ev_session, SUPER_FD_* of the session; of one that ends the output alone */
 	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is undone, the output kept until SUPER_NOTED */
 	SUPER_EV_GONE, /* struct super_session: every host resource is given back; the id is free again */
+	SUPER_EV_VOLUMES, /* struct super_ev_volumes: there are volumes of these names */
 };
 
 /*
@@ -72,6 +74,22 @@ struct super_session {
 	char id[NAME_SIZE];
 };
 
+struct super_volume {
+	struct msg_header header;
+	char name[NAME_SIZE]; /* same alphabet as a session's id */
+};
+
+enum {
+	SUPER_MAX_VOLUMES = 4, /* of a template, and so of a session */
+	SUPER_VOLUMES_LISTED = 128, /* in one message */
+};
+
+struct super_ev_volumes {
+	struct msg_header header;
+	uint32_t n, reserved;
+	char names[SUPER_VOLUMES_LISTED][NAME_SIZE];
+};
+
 struct super_create {
 	struct msg_header header;
 	char id[NAME_SIZE]; /* [a-z0-9][a-z0-9-]{0,62} */
@@ -79,6 +97,11 @@ struct super_create {
 	char hostname[NAME_SIZE]; /* same alphabet as the id; empty: the id */
 	char egress[NAME_SIZE]; /* a policy's name; empty: the template's. May only be one that the template allows */
 	struct limits limits; /* within the template's */
+	/*
+	 * For each of the template's volumes, in their order, which one is mounted there; empty: none. It is made when
+	 * there is none of the name. One that another session holds is refused with -EBUSY.
+	 */
+	char volumes[SUPER_MAX_VOLUMES][NAME_SIZE];
 };
 
 enum { STEP_NAME_SIZE = 16, MAX_STEP_TIMES = 32 };
@@ -165,8 +188,10 @@ struct super_checked {
 
 _Static_assert(sizeof(struct err) == 132, "part of the protocol");
 _Static_assert(sizeof(struct super_hello) == 48, "part of the protocol");
-_Static_assert(sizeof(struct super_create) == 16 + 4 * 64 + 8 * LIMIT_COUNT, "part of the protocol");
+_Static_assert(
+	sizeof(struct super_create) == 16 + (4 + SUPER_MAX_VOLUMES) * 64 + 8 * LIMIT_COUNT, "part of the protocol");
 _Static_assert(sizeof(struct super_checked) <= MSG_MAX_SIZE, "fits one message");
+_Static_assert(sizeof(struct super_ev_volumes) <= MSG_MAX_SIZE, "fits one message");
 
 /* What the supervisor accepts from control, and control from the supervisor. */
 extern const struct msg_shape super_requests[];

@@ -283,6 +283,8 @@ export interface TemplateGetParams {
 export interface SessionCreateParams {
 	/** what it is made from */
 	template: string;
+	/** what it is made from */
+	template: string;
 	/** its id; one is made up when none is given */
 	id?: string;
 	/** whom it belongs to; a client's owner prefix by default */
@@ -303,6 +305,8 @@ export interface SessionCreateParams {
 	secrets?: Record<string, string>;
 	/** a network policy that the template allows */
 	egress?: string;
+	/** what is mounted where the template has places for volumes: [{path, name?, persistent?}]; a volume that is not there yet is made */
+	volumes?: Array<Limits>;
 	/** argument vector of the workload instead of the template's */
 	command?: Array<string>;
 	/** when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too */
@@ -313,6 +317,8 @@ export interface SessionCreateParams {
 
 /** Parameters of session.ensure. */
 export interface SessionEnsureParams {
+	/** what it is made from */
+	template: string;
 	/** one session for all who ask with the same owner or none, one for each owner, or one for each task */
 	isolation: "shared" | "per-owner" | "per-task";
 	/** what it is made from */
@@ -341,6 +347,8 @@ export interface SessionEnsureParams {
 	secrets?: Record<string, string>;
 	/** a network policy that the template allows */
 	egress?: string;
+	/** what is mounted where the template has places for volumes: [{path, name?, persistent?}]; a volume that is not there yet is made */
+	volumes?: Array<Limits>;
 	/** argument vector of the workload instead of the template's */
 	command?: Array<string>;
 	/** when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too */
@@ -399,6 +407,8 @@ export interface SessionRemoveParams {
 	session?: string;
 	/** or its owner: the newest of his sessions, one that has not ended first */
 	owner?: string;
+	/** what becomes of all its volumes; by default of each what was said when the session was made */
+	volumes?: "keep" | "remove";
 }
 
 /** Parameters of session.logs. */
@@ -455,6 +465,28 @@ export interface SessionExtendParams {
 	ttl_seconds?: number | null;
 	/** it ends when not used for so long since its last use; null: no end. One of the two is required */
 	idle_timeout_seconds?: number | null;
+}
+
+/** Parameters of volume.list. */
+export interface VolumeListParams {
+	/** of this owner only */
+	owner?: string;
+	/** next_cursor of the page before */
+	cursor?: string;
+	/** volumes in a page, 100 by default (1 to 1000) */
+	limit?: number;
+}
+
+/** Parameters of volume.get. */
+export interface VolumeGetParams {
+	/** the volume's name */
+	volume: string;
+}
+
+/** Parameters of volume.remove. */
+export interface VolumeRemoveParams {
+	/** the volume's name */
+	volume: string;
 }
 
 /** Parameters of exec.run. */
@@ -547,6 +579,16 @@ export interface SessionMethods {
 	extend(params: SessionExtendParams, options?: CallOptions): Promise<Session>;
 }
 
+/** volume.* */
+export interface VolumeMethods {
+	/** Volumes by name, a page at a time. Answers with {volumes: [volume], next_cursor}: null on the last page. */
+	list(params?: VolumeListParams, options?: CallOptions): Promise<any>;
+	/** One volume. Answers with {name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free, in-use or removing. */
+	get(params: VolumeGetParams, options?: CallOptions): Promise<any>;
+	/** Removes a volume that no session has. Answers when its name is free again; its files go in the background. Answers with the volume as it was. */
+	remove(params: VolumeRemoveParams, options?: CallOptions): Promise<any>;
+}
+
 /** Commands in sessions. */
 export interface ExecMethods {
 	/** Runs a command in a session, and answers with what it printed when it has ended. Answers with {exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}. */
@@ -565,6 +607,7 @@ export interface Methods {
 	readonly system: SystemMethods;
 	readonly template: TemplateMethods;
 	readonly session: SessionMethods;
+	readonly volume: VolumeMethods;
 	readonly exec: ExecMethods;
 	readonly events: EventsMethods;
 	/** Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional. Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}. */

@@ -71,6 +71,9 @@ export const methods = [
 	'session.resume',
 	'session.heartbeat',
 	'session.extend',
+	'volume.list',
+	'volume.get',
+	'volume.remove',
 	'exec.run',
 	'events.subscribe',
 ];

@@ -202,6 +202,9 @@ UNUSED_METHOD(method_session_ensure)
 UNUSED_METHOD(method_session_remove)
 UNUSED_METHOD(method_session_set_limits)
 UNUSED_METHOD(method_session_resume)
+UNUSED_METHOD(method_volume_list)
+UNUSED_METHOD(method_volume_get)
+UNUSED_METHOD(method_volume_remove)
 
 /* ---- the fixture ---- */
 

@@ -362,6 +362,7 @@ class SessionMethods:
     def create(
         self,
         template: str,
+        template: str,
         *,
         id: str | None = None,
         owner: str | None = None,
@@ -373,12 +374,14 @@ class SessionMethods:
         env: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         egress: str | None = None,
+        volumes: Sequence[Limits] | None = None,
         command: Sequence[str] | None = None,
         wait: Literal["created", "ready"] | None = None,
         idempotency_key: str | None = None,
     ) -> Session:
         """Makes a session. The same idempotency_key and parameters give the same session again.
 
+        template: what it is made from
         template: what it is made from
         id: its id; one is made up when none is given
         owner: whom it belongs to; a client's owner prefix by default
@@ -390,6 +393,8 @@ class SessionMethods:
         env: environment of the workload, added to the template's
         secrets: as env, but shown and kept nowhere
         egress: a network policy that the template allows
+        volumes: what is mounted where the template has places for volumes: [{path, name?, persistent?}]; a volume
+            that is not there yet is made
         command: argument vector of the workload instead of the template's
         wait: when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too
         idempotency_key: makes asking again safe; other parameters with the same key are a conflict
@@ -397,14 +402,15 @@ class SessionMethods:
         Answers with a session.
         """
         return self._call("session.create", given(
-            {"template": template, "id": id, "owner": owner, "task_id": task_id, "labels": labels, "limits": limits,
-             "env": env, "secrets": secrets, "egress": egress, "command": command, "wait": wait, "idempotency_key":
-             idempotency_key},
+            {"template": template, "template": template, "id": id, "owner": owner, "task_id": task_id, "labels":
+             labels, "limits": limits, "env": env, "secrets": secrets, "egress": egress, "volumes": volumes,
+             "command": command, "wait": wait, "idempotency_key": idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
     def ensure(
         self,
+        template: str,
         isolation: Literal["shared", "per-owner", "per-task"],
         template: str,
         *,
@@ -420,6 +426,7 @@ class SessionMethods:
         env: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         egress: str | None = None,
+        volumes: Sequence[Limits] | None = None,
         command: Sequence[str] | None = None,
         wait: Literal["created", "ready"] | None = None,
         idempotency_key: str | None = None,
@@ -427,6 +434,7 @@ class SessionMethods:
         """The session that there is for somebody, which counts as use of it; or a new one, in place of one that has
         ended.
 
+        template: what it is made from
         isolation: one session for all who ask with the same owner or none, one for each owner, or one for each task
         template: what it is made from
         owner: whom it belongs to. By default: per-task, the task_id; else the first that there is of
@@ -443,6 +451,8 @@ class SessionMethods:
         env: environment of the workload, added to the template's
         secrets: as env, but shown and kept nowhere
         egress: a network policy that the template allows
+        volumes: what is mounted where the template has places for volumes: [{path, name?, persistent?}]; a volume
+            that is not there yet is made
         command: argument vector of the workload instead of the template's
         wait: when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too
         idempotency_key: makes asking again safe; other parameters with the same key are a conflict
@@ -450,9 +460,10 @@ class SessionMethods:
         Answers with the session, with isolation_mode and created: whether this call made it.
         """
         return self._call("session.ensure", given(
-            {"isolation": isolation, "template": template, "owner": owner, "task_id": task_id, "thread_id": thread_id,
-             "metadata": metadata, "id": id, "labels": labels, "limits": limits, "env": env, "secrets": secrets,
-             "egress": egress, "command": command, "wait": wait, "idempotency_key": idempotency_key},
+            {"template": template, "isolation": isolation, "template": template, "owner": owner, "task_id": task_id,
+             "thread_id": thread_id, "metadata": metadata, "id": id, "labels": labels, "limits": limits, "env": env,
+             "secrets": secrets, "egress": egress, "volumes": volumes, "command": command, "wait": wait,
+             "idempotency_key": idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
@@ -522,15 +533,22 @@ class SessionMethods:
         """
         return self._call("session.stop", given({"session": session, "owner": owner, "grace_seconds": grace_seconds}))
 
-    def remove(self, session: str | None = None, *, owner: str | None = None) -> Session:
+    def remove(
+        self,
+        session: str | None = None,
+        *,
+        owner: str | None = None,
+        volumes: Literal["keep", "remove"] | None = None,
+    ) -> Session:
         """Ends a session if it has not ended, and forgets it.
 
         session: the session's id
         owner: or its owner: the newest of his sessions, one that has not ended first
+        volumes: what becomes of all its volumes; by default of each what was said when the session was made
 
         Answers with the session as it was.
         """
-        return self._call("session.remove", given({"session": session, "owner": owner}))
+        return self._call("session.remove", given({"session": session, "owner": owner, "volumes": volumes}))
 
     def logs(
         self,
@@ -623,6 +641,43 @@ class SessionMethods:
         ))
 
 
+class VolumeMethods:
+    """volume.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int | None = None) -> Any:
+        """Volumes by name, a page at a time.
+
+        owner: of this owner only
+        cursor: next_cursor of the page before
+        limit: volumes in a page, 100 by default (1 to 1000)
+
+        Answers with {volumes: [volume], next_cursor}: null on the last page.
+        """
+        return self._call("volume.list", given({"owner": owner, "cursor": cursor, "limit": limit}))
+
+    def get(self, volume: str) -> Any:
+        """One volume.
+
+        volume: the volume's name
+
+        Answers with {name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free,
+            in-use or removing.
+        """
+        return self._call("volume.get", given({"volume": volume}))
+
+    def remove(self, volume: str) -> Any:
+        """Removes a volume that no session has. Answers when its name is free again; its files go in the background.
+
+        volume: the volume's name
+
+        Answers with the volume as it was.
+        """
+        return self._call("volume.remove", given({"volume": volume}))
+
+
 class ExecMethods:
     """Commands in sessions."""
 
@@ -702,6 +757,7 @@ class Methods:
     system: SystemMethods
     template: TemplateMethods
     session: SessionMethods
+    volume: VolumeMethods
     exec: ExecMethods
     events: EventsMethods
 
@@ -717,6 +773,6 @@ class Methods:
 
 
 GROUPS: dict[str, Callable[[Call], Any]] = {
-    "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "exec":
-    ExecMethods, "events": EventsMethods,
+    "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "volume":
+    VolumeMethods, "exec": ExecMethods, "events": EventsMethods,
 }

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs about volumes. */
+#include "cli/cli.h"
+#include "cli/format.h"
+#include "cli/members.h"
+#include "cli/table.h"
+
+static void add_volume(struct table *table, const json_t *volume)
+{
+	char text[FORMAT_SIZE];
+	int64_t age = 0;
+
+	table_add(table, text_of(volume, "name"));
+	table_add(table, text_of(volume, "owner"));
+	table_add(table, text_of(volume, "state"));
+	table_add(table, text_of(volume, "session"));
+	table_add(table, json_is_true(json_object_get(volume, "persistent")) ? "kept" : "goes with it");
+	table_add(table, seconds_until(text_of(volume, "last_used_at"), &age) ? format_seconds(text, -age) : NULL);
+}
+
+/* Puts the volumes of every page into ALL and TABLE. 0, or negative with WHY. */
+static int fetch_volumes(struct cli *cli, json_t *all, struct table *table, struct failure *why)
+{
+	_client_ struct client client = { .fd = -1 };
+	json_t *page, *volume, *cursor = NULL;
+	size_t i;
+
+	if (client_open(&client, cli->socket_path, why) < 0)
+		return -EIO;
+	do {
+		page = NULL;
+		if (client_call(&client, "volume.list", json_incref(cli->params), CLIENT_PROMPT_MS, &page, why) < 0)
+			return -EIO;
+		json_array_foreach (json_object_get(page, "volumes"), i, volume)
+			add_volume(table, volume);
+		json_array_extend(all, json_object_get(page, "volumes"));
+		cursor = json_object_get(page, "next_cursor");
+		if (json_is_string(cursor))
+			json_object_set(cli->params, "cursor", cursor);
+		else
+			cursor = NULL;
+		json_decref(page);
+	} while (cursor);
+	return 0;
+}
+
+enum exit_code run_volume_list(struct cli *cli)
+{
+	static const struct column columns[] = { { "VOLUME" }, { "OWNER", .least = 10 }, { "STATE", .state = true },
+		{ "SESSION" }, { "WHEN IT ENDS" }, { "UNUSED", .right = true }, { 0 } };
+	_failure_ struct failure why = { 0 };
+	_table_ struct table table;
+	json_t *all = json_array();
+
+	table_init(&table, &cli->out, columns);
+	int r = fetch_volumes(cli, all, &table, &why);
+	if (r == 0 && cli->json)
+		print_json(cli, all);
+	else if (r == 0)
+		table_print(&table, stdout);
+	json_decref(all);
+	return r < 0 ? cli_failed(cli, &why) : EXIT_OK;
+}
+
+enum exit_code run_volume_show(struct cli *cli)
+{
+	json_object_set_new(cli->params, "volume", json_string(cli->words[0]));
+	return run_info(cli);
+}
+
+enum exit_code run_volume_remove(struct cli *cli)
+{
+	_client_ struct client client = { .fd = -1 };
+	_failure_ struct failure why = { 0 };
+	enum exit_code worst = EXIT_OK;
+
+	if (client_open(&client, cli->socket_path, &why) < 0)
+		return cli_failed(cli, &why);
+	for (size_t i = 0; i < cli->n_words; i++) {
+		json_t *params = json_pack("{s:s}", "volume", cli->words[i]), *result = NULL;
+		if (client_call(&client, "volume.remove", params, CLIENT_FOREVER, &result, &why) < 0) {
+			worst = cli_failed(cli, &why);
+			if (worst == EXIT_UNREACHABLE)
+				return worst;
+			continue;
+		}
+		if (cli->json)
+			print_json(cli, result);
+		json_decref(result);
+	}
+	return worst;
+}
