@@ -20,6 +20,7 @@
 	  "mount a volume where the template has a place for one; may be repeated. Without a name: the template's" }, \
 	{ "wait",    0, "created|ready", OPT_TEXT,    "wait", \
 	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" }, \
+	{ "queue",   0, "DURATION",      OPT_SECONDS, "queue_timeout_seconds", "wait so long for room where there is none" }, \
 	{ "idempotency-key", 0, "KEY",   OPT_TEXT,    "idempotency_key", \
 	  "makes it safe to ask again: the same key with the same options gives the same session" }
 
@@ -201,6 +202,9 @@ const struct verb verb_table[] = {
 	  check_options, "Where no carreld answers, the check is made by `carreld --check` itself, for which root is needed.\n"
 	  "Exits with 1 when something is missing without which carreld does not start." },
 	{ "health", "", "say whether carrel is well", "system.health", run_health, 0, 0, false, health_options, NULL },
+	{ "capacity", "", "say what more this host takes", "system.capacity", run_info, 0, 0, false, NULL, NULL },
+	{ "drain", "on|off", "take no new sessions, or take them again", "system.drain", run_drain, 1, 1, false, NULL,
+	  "Sessions that there are go on. A host stays drained when it is restarted." },
 	{ "info", "", "describe the host and its carrel", "system.info", run_info, 0, 0, false, NULL, NULL },
 	{ "rpc", "METHOD [JSON]", "call any method and print its result", NULL, run_rpc, 1, 2, false, NULL,
 	  "JSON is the method's parameters; - reads them from standard input. `carrel help METHOD` describes one." },

@@ -52,6 +52,16 @@ enum exit_code run_info(struct cli *cli)
 	return EXIT_OK;
 }
 
+enum exit_code run_drain(struct cli *cli)
+{
+	bool on = streq(cli->words[0], "on");
+
+	if (!on && !streq(cli->words[0], "off"))
+		return cli_fail(cli, EXIT_USAGE, 0, "wants on or off");
+	json_object_set_new(cli->params, "on", json_boolean(on));
+	return run_info(cli);
+}
+
 /* ---- templates ---- */
 
 static void add_template(struct table *table, const json_t *template)

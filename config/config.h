@@ -75,6 +75,7 @@ struct config {
 	uint32_t max_port_connections, max_port_connections_per_session;	/* 8192, 4096 that are relayed */
 	uint32_t max_ports_per_session;				/* 16 published besides the template's */
 	uint32_t max_volumes, max_volumes_per_owner;		/* 4096, 64 */
+	uint32_t max_queued_creations;	/* 256 requests that wait for room */
 	uint32_t event_history;					/* 10000 events kept; outside "client_limits" */
 
 	struct template *templates;
@@ -181,6 +182,7 @@ struct template {
 	struct config_endpoint *endpoints;
 	size_t n_endpoints;
 	uint64_t ttl_ns, idle_ns;	/* UINT64_MAX: never */
+	uint32_t max_sessions;	/* at once; 0: as many as the host takes */
 	uint64_t max_ttl_ns;	/* from creation; no request moves an end past it. UINT64_MAX: no bound */
 	char *constant_hostname;	/* "" or a name used for every session of the template */
 };

@@ -102,6 +102,8 @@ static const struct member client_limits_members[] = {
 	  .help = "volumes on this host" },
 	{ "max_volumes_per_owner", &type_integer, FIELD(struct config, max_volumes_per_owner), .fallback = "64", .min = 1, .max = 65536,
 	  .help = "volumes of one owner" },
+	{ "max_queued_creations", &type_integer, FIELD(struct config, max_queued_creations), .fallback = "256", .min = 0, .max = 65536,
+	  .help = "requests for a session that wait for room (queue_timeout_seconds)" },
 };
 static const struct object_table client_limits_table = OBJECT_TABLE(client_limits_members, struct config, NULL);
 /* clang-format on */

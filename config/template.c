@@ -475,6 +475,8 @@ static const struct member template_members[] = {
 	  .help = "how a session is ended" },
 	{ "ttl_seconds", &type_seconds, FIELD(struct template, ttl_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
 	  .help = "a session's time from creation; null: no end" },
+	{ "max_sessions", &type_integer, FIELD(struct template, max_sessions), .fallback = "0", .max = 16384,
+	  .help = "sessions of this template at once; 0: as many as the host takes" },
 	{ "max_ttl_seconds", &type_seconds, FIELD(struct template, max_ttl_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
 	  .help = "no request makes it longer, from creation; null: no bound" },
 	{ "idle_timeout_seconds", &type_seconds, FIELD(struct template, idle_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,

@@ -25,6 +25,8 @@ struct control {
 	struct lifecycle *lifecycle;
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
 	int net_dev_fd; /* /proc/self/net/dev: the host's interfaces and what passed through them; -1: not there */
+	int meminfo_fd; /* /proc/meminfo, opened before the sandbox; or -1 */
+	uint32_t n_cpus; /* on line when this process began */
 };
 
 /* ---- server (control/server.c) ---- */
@@ -51,6 +53,9 @@ void lifecycle_stop(struct control *control);
 /* Counts for system.health: states by name ("ready": 3, ...), a new object. */
 json_t *lifecycle_states(const struct control *control);
 
+/* "ok"; "draining": it takes no new sessions; "degraded": the registry cannot be written. */
+const char *lifecycle_status(const struct control *control);
+
 /* system.check: asks the supervisor and answers CALL with {items: [{name, state, detail, remedy}]}. */
 void lifecycle_check(struct call *call);
 
@@ -73,4 +78,6 @@ void method_volume_list(struct call *call);
 void method_volume_get(struct call *call);
 void method_volume_remove(struct call *call);
 void method_exec_run(struct call *call);
+void method_system_drain(struct call *call);
+void method_system_capacity(struct call *call);
 void method_events_subscribe(struct call *call);

@@ -322,6 +322,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	loop_disarm(loop, &lifecycle->flush);
 	loop_disarm(loop, &lifecycle->checkpoint);
 	loop_disarm(loop, &lifecycle->sweep);
+	loop_disarm(loop, &lifecycle->admission.serve);
 	super_link_close(&lifecycle->super);
 	registry_close(lifecycle->registry);
 	index_free(&lifecycle->by_id);
@@ -329,6 +330,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	index_free(&lifecycle->by_place);
 	index_free(&lifecycle->owners);
 	index_free(&lifecycle->users);
+	index_free(&lifecycle->templates);
 	close_fd(lifecycle->null_fd);
 	free(lifecycle);
 }
@@ -342,6 +344,7 @@ static struct lifecycle *lifecycle_new(struct control *control)
 	lifecycle->control = control;
 	lifecycle->null_fd = -1;
 	lifecycle->flush.fn = on_flush;
+	admission_start(lifecycle);
 	lifecycle->checkpoint.fn = on_checkpoint;
 	list_init(&lifecycle->all);
 	list_init(&lifecycle->ended);
@@ -355,7 +358,8 @@ static struct lifecycle *lifecycle_new(struct control *control)
 	lifecycle->super.on_closed = on_super_closed;
 	if (index_init(&lifecycle->by_id) < 0 || index_init(&lifecycle->by_key) < 0 ||
 		index_init(&lifecycle->by_place) < 0 || index_init(&lifecycle->owners) < 0 ||
-		index_init(&lifecycle->users) < 0 || volumes_init(&lifecycle->volumes) < 0) {
+		index_init(&lifecycle->users) < 0 || index_init(&lifecycle->templates) < 0 ||
+		volumes_init(&lifecycle->volumes) < 0) {
 		lifecycle_free(lifecycle);
 		return NULL;
 	}
@@ -376,6 +380,7 @@ static int open_registry(struct lifecycle *lifecycle)
 		say("registry: %s", text[0] ? text : strerror(-r));
 		return r;
 	}
+	lifecycle->admission.draining = registry_is_draining(lifecycle->registry);
 	lifecycle->events.loop = &control->loop;
 	lifecycle->events.registry = lifecycle->registry;
 	lifecycle->events.boot_id = control->boot_id;
@@ -429,6 +434,7 @@ void lifecycle_stop(struct control *control)
 
 	if (!lifecycle)
 		return;
+	admission_stop(lifecycle);
 	fail_all_waiters(lifecycle);
 	super_link_close(&lifecycle->super);
 	if (lifecycle->registry && write_changes(lifecycle) < 0)
@@ -454,6 +460,13 @@ json_t *lifecycle_states(const struct control *control)
 	for (enum session_state i = 0; i < SESSION_STATE_COUNT; i++)
 		json_put(&states, session_state_name(i), json_integer((json_int_t)control->lifecycle->n_by_state[i]));
 	return states;
+}
+
+const char *lifecycle_status(const struct control *control)
+{
+	const struct lifecycle *lifecycle = control->lifecycle;
+
+	return lifecycle->unwritten ? "degraded" : lifecycle->admission.draining ? "draining" : "ok";
 }
 
 static const char *check_state_name(uint32_t state)

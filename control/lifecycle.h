@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "control/admission.h"
 #include "control/control.h"
 #include "control/events.h"
 #include "control/session.h"
@@ -26,9 +27,10 @@ struct lifecycle {
 	struct super_link super;
 	struct registry *registry;
 	struct events events;
+	struct admission admission;
 	int null_fd;
 	uint64_t last_number; /* of record.number */
-	struct index by_id, by_key, by_place, owners, users;
+	struct index by_id, by_key, by_place, owners, users, templates;
 	struct list all; /* in order of creation */
 	struct list ended; /* in order of their end */
 	struct list outputs; /* ended ones with their output, in the same order */

@@ -160,6 +160,10 @@ static int read_configuration(struct control *control, const char *directory)
 		return complain("access", r);
 	if (text[0])
 		fprintf(stderr, "carrel-control: carrel.json: access: there is no %s; the entry fits nobody\n", text);
+	/* Rules for files come later, and let neither be opened. */
+	control->meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	control->n_cpus = n_cpus > 0 ? (uint32_t)n_cpus : 1;
 	return read_boot_id(control->boot_id, sizeof(control->boot_id));
 }
 
@@ -278,6 +282,7 @@ int main(int argc, char **argv)
 	struct process process = {
 		.control.loop = { .epoll_fd = -1, .timer_fd = -1 },
 		.control.net_dev_fd = -1,
+		.control.meminfo_fd = -1,
 		.signals.fd = -1,
 		.listen_fd = LISTEN_FD,
 		.stream_fd = STREAM_FD,
@@ -295,6 +300,7 @@ int main(int argc, char **argv)
 		r = run(&process);
 	close_fd(process.signals.fd);
 	close_fd(control->net_dev_fd);
+	close_fd(control->meminfo_fd);
 	loop_close(&control->loop);
 	access_free(control->access);
 	config_free(&control->config);

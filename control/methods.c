@@ -45,6 +45,7 @@ enum {
 	{ "volumes", P_VOLUMES, .max = SUPER_MAX_VOLUMES, .help = "what is mounted where the template has places for volumes: [{path, name?, persistent?}]; a volume that is not there yet is made" }, \
 	{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector of the workload instead of the template's" }, \
 	{ "wait", P_ENUM, .values = "created|ready", .help = "when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too" }, \
+	{ "queue_timeout_seconds", P_NUMBER, .min = 0, .max = 3600, .help = "wait so long, in the order of asking, for room on the host or for the template; without it the answer is then busy" }, \
 	{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" }
 
 const struct method method_table[] = {
@@ -62,6 +63,13 @@ const struct method method_table[] = {
 	  "{version, api, boot_id, kernel, machine, host, uptime_seconds, templates, max_sessions, …}", method_system_info, { { NULL } } },
 	{ "system.check", ROLE_OPERATOR, "The host's features that sessions need, each ok, degraded or missing, with the remedy.",
 	  "{items: [{name, state, detail, remedy}]}", lifecycle_check, { { NULL } } },
+
+	{ "system.capacity", ROLE_CLIENT, "What more this host takes: slots for sessions, and the memory and CPUs that no session's limits promise away.",
+	  "{draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory, more_within_cpus}]}", method_system_capacity, { { NULL } } },
+	{ "system.drain", ROLE_OPERATOR, "Has the host take no new sessions, or take them again; those that there are go on. It stays so over restarts.",
+	  "{draining, active_sessions}", method_system_drain, {
+		{ "on", P_BOOL, .required = true, .help = "whether it is drained from now on" },
+	} },
 
 	{ "template.list", ROLE_CLIENT, "The templates that sessions are made from.",
 	  "{templates: [template]}", method_template_list, { { NULL } } },

@@ -90,6 +90,7 @@ static int prepare(struct registry *registry)
 				      " WHERE seq >= ? ORDER BY seq LIMIT ?",
 		[ST_LAST_EVENT]     = "SELECT seq, boot_id FROM events ORDER BY seq DESC LIMIT 1",
 		[ST_SET_CLEAN]      = "UPDATE mark SET clean = ?",
+		[ST_SET_DRAINING]   = "UPDATE mark SET draining = ?",
 	};
 	/* clang-format on */
 	char *put = registry_put_sql(), *load = registry_load_sql();
@@ -165,12 +166,18 @@ static void release(struct registry *registry)
 /* Notes that the file is in use, on disk before anything else is. */
 static int mark_in_use(struct registry *registry)
 {
-	int64_t clean = 0;
+	int64_t clean = 0, draining = 0, starts = 0;
 	int r = query_number(registry->db, "SELECT clean FROM mark", &clean);
 
+	if (r == 0)
+		r = query_number(registry->db, "SELECT draining FROM mark", &draining);
+	if (r == 0)
+		r = query_number(registry->db, "UPDATE mark SET starts = starts + 1 RETURNING starts", &starts);
 	if (r < 0)
 		return r;
 	registry->was_clean = clean != 0;
+	registry->draining = draining != 0;
+	registry->n_starts = (uint64_t)starts;
 	sqlite3_bind_int(registry->statements[ST_SET_CLEAN], 1, 0);
 	r = registry_run(registry->statements[ST_SET_CLEAN]);
 	registry_checkpoint(registry);
@@ -295,6 +302,29 @@ void registry_rollback(struct registry *registry)
 	/* Some failures have rolled back already. */
 	if (!sqlite3_get_autocommit(registry->db))
 		registry_run(registry->statements[ST_ROLLBACK]);
+}
+
+/* ---- the host ---- */
+
+int registry_set_draining(struct registry *registry, bool draining)
+{
+	sqlite3_stmt *statement = registry->statements[ST_SET_DRAINING];
+
+	sqlite3_bind_int(statement, 1, draining);
+	int r = registry_run(statement);
+	if (r == 0)
+		registry->draining = draining;
+	return r;
+}
+
+bool registry_is_draining(const struct registry *registry)
+{
+	return registry->draining;
+}
+
+uint64_t registry_n_starts(const struct registry *registry)
+{
+	return registry->n_starts;
 }
 
 /* ---- events ---- */

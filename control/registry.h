@@ -47,6 +47,10 @@ int registry_delete_session(struct registry *registry, uint64_t number);
 int registry_put_volume(struct registry *registry, const struct volume_record *record);
 int registry_delete_volume(struct registry *registry, const char *name);
 int registry_put_event(struct registry *registry, const struct registry_event *event);
+/* Whether the host is drained; and how often the registry was opened, this time included. */
+int registry_set_draining(struct registry *registry, bool draining);
+bool registry_is_draining(const struct registry *registry);
+uint64_t registry_n_starts(const struct registry *registry);
 /* Forgets events before number FIRST. */
 int registry_trim_events(struct registry *registry, uint64_t first);
 

@@ -24,6 +24,7 @@ enum statement {
 	ST_EVENTS,
 	ST_LAST_EVENT,
 	ST_SET_CLEAN,
+	ST_SET_DRAINING,
 	ST_COUNT,
 };
 
@@ -31,6 +32,8 @@ struct registry {
 	sqlite3 *db;
 	sqlite3_stmt *statements[ST_COUNT];
 	bool was_clean; /* whoever had it open before closed it in order */
+	bool draining;
+	uint64_t n_starts;
 	uint64_t first_seq; /* where numbers begin in an empty history */
 };
 

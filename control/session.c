@@ -55,30 +55,52 @@ static void account_put(struct index *index, struct account *account)
 	free(account);
 }
 
-static void join_accounts(struct session *session)
+static int join_accounts(struct session *session, const struct record *record)
 {
-	size_t live = session_is_live(session);
+	struct lifecycle *lifecycle = session->lifecycle;
+	char uid[16];
 
-	session->owner->n_sessions++;
-	session->user->n_sessions++;
-	session->owner->n_live += live;
-	session->user->n_live += live;
+	snprintf(uid, sizeof(uid), "%u", record->uid);
+	session->owner = account_get(&lifecycle->owners, record->owner);
+	session->user = account_get(&lifecycle->users, uid);
+	session->kin = account_get(&lifecycle->templates, record->template);
+	if (!session->owner || !session->user || !session->kin) {
+		account_put(&lifecycle->owners, session->owner);
+		account_put(&lifecycle->users, session->user);
+		account_put(&lifecycle->templates, session->kin);
+		return -ENOMEM;
+	}
+	struct account *const accounts[] = { session->owner, session->user, session->kin };
+	for (size_t i = 0; i < ARRAY_SIZE(accounts); i++) {
+		accounts[i]->n_sessions++;
+		accounts[i]->n_live += record->state != SESSION_ENDED;
+	}
 	list_append(&session->owner->sessions, &session->of_owner);
+	return 0;
+}
+
+/* It has ended. */
+static void count_end(const struct session *session)
+{
+	session->owner->n_live--;
+	session->user->n_live--;
+	session->kin->n_live--;
 }
 
 static void leave_accounts(struct session *session)
 {
 	struct lifecycle *lifecycle = session->lifecycle;
-	size_t live = session_is_live(session);
 
+	if (session_is_live(session))
+		count_end(session);
 	list_remove(&session->of_owner);
 	session->owner->n_sessions--;
 	session->user->n_sessions--;
-	session->owner->n_live -= live;
-	session->user->n_live -= live;
+	session->kin->n_sessions--;
 	account_put(&lifecycle->owners, session->owner);
 	account_put(&lifecycle->users, session->user);
-	session->owner = session->user = NULL;
+	account_put(&lifecycle->templates, session->kin);
+	session->owner = session->user = session->kin = NULL;
 }
 
 /* ---- deadlines ---- */
@@ -143,27 +165,21 @@ void session_touch(struct session *session)
 struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 {
 	struct session *session = calloc(1, sizeof(*session));
-	char uid[16];
 
 	if (!session)
 		return NULL;
-	snprintf(uid, sizeof(uid), "%u", record->uid);
-	session->owner = account_get(&lifecycle->owners, record->owner);
-	session->user = account_get(&lifecycle->users, uid);
-	if (!session->owner || !session->user) {
-		account_put(&lifecycle->owners, session->owner);
-		account_put(&lifecycle->users, session->user);
+	session->lifecycle = lifecycle;
+	list_init(&session->of_owner);
+	if (join_accounts(session, record) < 0) {
 		free(session);
 		return NULL;
 	}
-	session->lifecycle = lifecycle;
 	session->record = *record;
 	session->template = config_template(lifecycle_config(lifecycle), record->template);
 	session->spec_fd = session->cgroup_fd = session->output_fd = -1;
 	session->deadline.fn = on_deadline;
 	session->saved_activity_ns = record->last_activity_boot_ns == NEVER ? 0 : record->last_activity_boot_ns;
 	list_init(&session->of_all);
-	list_init(&session->of_owner);
 	list_init(&session->of_ended);
 	list_init(&session->of_output);
 	list_init(&session->of_dirty);
@@ -177,8 +193,9 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 		index_add(&lifecycle->by_key, &session->by_key, session->record.key);
 	if (session->record.place)
 		index_add(&lifecycle->by_place, &session->by_place, session->record.place);
-	join_accounts(session);
 	lifecycle->n_by_state[session->record.state]++;
+	/* Who waits for room for the same place needs none now. */
+	admission_wake(lifecycle);
 	return session;
 }
 
@@ -299,8 +316,8 @@ void session_tell_stopping(struct session *session)
 
 static void ended(struct session *session)
 {
-	session->owner->n_live--;
-	session->user->n_live--;
+	count_end(session);
+	admission_wake(session->lifecycle);
 	session->record.end.at_ns = realtime_ns();
 	if (session->record.end.reason == END_OOM)
 		session_emit(session, "session.oom", NULL);

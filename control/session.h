@@ -23,7 +23,7 @@
 
 struct lifecycle;
 
-/* The sessions of one owner, or of one user; lives as long as it has any. */
+/* The sessions of one owner, of one user or from one template; lives as long as it has any. */
 struct account {
 	struct index_node node;
 	char *name;
@@ -36,7 +36,7 @@ struct session {
 	struct lifecycle *lifecycle;
 	const struct template *template; /* NULL: the configuration no longer has it */
 	struct index_node by_id, by_key, by_place;
-	struct account *owner, *user;
+	struct account *owner, *user, *kin; /* of the same owner, user and template */
 	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch;
 	struct list waiters, followers;
 	bool forgotten; /* out of every index; freed when the registry has forgotten it, too */

@@ -13,8 +13,6 @@
 #include "control/session_methods.h"
 #include "control/visibility.h"
 
-enum { BUSY_RETRY_MS = 1000 };
-
 /* A request as it is understood. Strings are borrowed from the parameters. */
 struct create {
 	struct lifecycle *lifecycle;
@@ -166,41 +164,6 @@ static int choose_id(struct create *create)
 	return -EEXIST;
 }
 
-static size_t live_of(const struct index *accounts, const char *name)
-{
-	const struct index_node *node = index_find(accounts, name);
-
-	return node ? container_of(node, struct account, node)->n_live : 0;
-}
-
-static int check_room(struct create *create)
-{
-	const struct config *config = lifecycle_config(create->lifecycle);
-	char uid[16];
-
-	snprintf(uid, sizeof(uid), "%u", create->caller->uid);
-	if (lifecycle_n_live(create->lifecycle) >= config->max_sessions) {
-		call_fail(create->call, E_BUSY, true, &(struct error_details){ .retry_after_ms = BUSY_RETRY_MS },
-			"this host has %u sessions, and takes no more (max_sessions)", config->max_sessions);
-		return -EUSERS;
-	}
-	if (config->max_sessions_per_uid > 0 &&
-		live_of(&create->lifecycle->users, uid) >= config->max_sessions_per_uid) {
-		call_fail(create->call, E_LIMIT, false, NULL,
-			"user %s has %u sessions, and may have no more (client_limits.max_sessions_per_uid)", uid,
-			config->max_sessions_per_uid);
-		return -EUSERS;
-	}
-	if (config->max_sessions_per_owner > 0 &&
-		live_of(&create->lifecycle->owners, create->owner) >= config->max_sessions_per_owner) {
-		call_fail(create->call, E_LIMIT, false, &(struct error_details){ .path = "owner" },
-			"owner: %.64s has %u sessions, and may have no more (client_limits.max_sessions_per_owner)",
-			create->owner, config->max_sessions_per_owner);
-		return -EUSERS;
-	}
-	return 0;
-}
-
 static int check_limits(struct create *create)
 {
 	struct limits asked;
@@ -250,6 +213,16 @@ static int choose_volumes(struct create *create)
 	};
 
 	return volumes_choose(&request, &create->volumes);
+}
+
+static int check_room(struct create *create)
+{
+	return admission_check(
+		create->lifecycle, &(struct applicant){ .call = create->call,
+					   .template = create->template,
+					   .owner = create->owner,
+					   .place = create->wanted ? create->wanted->place : NULL,
+					   .again = create->wanted ? method_session_ensure : method_session_create });
 }
 
 /* The spec of the workload, or a negative errno. */

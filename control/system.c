@@ -126,7 +126,7 @@ void method_system_health(struct call *call)
 		if (!streq(state, "ended"))
 			active += json_integer_value(count);
 	json_t *result = json_object();
-	json_put(&result, "status", json_string("ok"));
+	json_put(&result, "status", json_string(lifecycle_status(control)));
 	json_put(&result, "active_sessions", json_integer(active));
 	json_put(&result, "sessions_by_state", states);
 	json_put(&result, "docker_available", json_boolean(has_docker(&control->config)));
@@ -213,6 +213,8 @@ static json_t *template_json(const struct template *template)
 	json_put(&object, "image", json_text(template->image));
 	json_put(&object, "limits", template_limits(&template->limits));
 	json_put(&object, "ttl_seconds", seconds_or_null(template->ttl_ns));
+	json_put(&object, "max_sessions",
+		template->max_sessions ? json_integer((json_int_t) template->max_sessions) : json_null());
 	json_put(&object, "max_ttl_seconds", seconds_or_null(template->max_ttl_ns));
 	json_put(&object, "idle_timeout_seconds", seconds_or_null(template->idle_ns));
 	json_put(&object, "grace_seconds", json_real(seconds(template->grace_ns)));

@@ -273,6 +273,12 @@ export interface HelloParams {
 	api?: number;
 }
 
+/** Parameters of system.drain. */
+export interface SystemDrainParams {
+	/** whether it is drained from now on */
+	on: boolean;
+}
+
 /** Parameters of template.get. */
 export interface TemplateGetParams {
 	/** its name */
@@ -311,6 +317,8 @@ export interface SessionCreateParams {
 	command?: Array<string>;
 	/** when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too */
 	wait?: "created" | "ready";
+	/** wait so long, in the order of asking, for room on the host or for the template; without it the answer is then busy (0 to 3600) */
+	queue_timeout_seconds?: number;
 	/** makes asking again safe; other parameters with the same key are a conflict */
 	idempotency_key?: string;
 }
@@ -353,6 +361,8 @@ export interface SessionEnsureParams {
 	command?: Array<string>;
 	/** when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too */
 	wait?: "created" | "ready";
+	/** wait so long, in the order of asking, for room on the host or for the template; without it the answer is then busy (0 to 3600) */
+	queue_timeout_seconds?: number;
 	/** makes asking again safe; other parameters with the same key are a conflict */
 	idempotency_key?: string;
 }
@@ -537,6 +547,10 @@ export interface SystemMethods {
 	info(params?: {}, options?: CallOptions): Promise<any>;
 	/** The host's features that sessions need, each ok, degraded or missing, with the remedy. Answers with {items: [{name, state, detail, remedy}]}. */
 	check(params?: {}, options?: CallOptions): Promise<Check>;
+	/** What more this host takes: slots for sessions, and the memory and CPUs that no session's limits promise away. Answers with {draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory, more_within_cpus}]}. */
+	capacity(params?: {}, options?: CallOptions): Promise<any>;
+	/** Has the host take no new sessions, or take them again; those that there are go on. It stays so over restarts. Answers with {draining, active_sessions}. */
+	drain(params: SystemDrainParams, options?: CallOptions): Promise<any>;
 }
 
 /** What sessions are made from. */

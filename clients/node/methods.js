@@ -55,6 +55,8 @@ export const methods = [
 	'system.health',
 	'system.info',
 	'system.check',
+	'system.capacity',
+	'system.drain',
 	'template.list',
 	'template.get',
 	'session.create',

@@ -28,6 +28,11 @@ json_t *lifecycle_states(const struct control *control _unused_)
 	return json_pack("{s:i, s:i}", "ready", 2, "ended", 5);
 }
 
+const char *lifecycle_status(const struct control *control _unused_)
+{
+	return "ok";
+}
+
 static size_t count_entries(const char *path)
 {
 	DIR *dir = opendir(path);
@@ -199,6 +204,8 @@ void method_session_stats(struct call *call)
 	}
 UNUSED_METHOD(method_session_create)
 UNUSED_METHOD(method_session_ensure)
+UNUSED_METHOD(method_system_capacity)
+UNUSED_METHOD(method_system_drain)
 UNUSED_METHOD(method_session_remove)
 UNUSED_METHOD(method_session_set_limits)
 UNUSED_METHOD(method_session_resume)

@@ -155,9 +155,12 @@ struct fake_host *host_new(void)
 	host->templates[1].n_endpoints = 1;
 	host->super = -1;
 	host->control.net_dev_fd = -1;
+	host->control.meminfo_fd = -1;
+	host->control.n_cpus = 2;
 	host->http_answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 	host->control.config = (struct config){ .state_dir = host->dir,
 		.max_sessions = 8,
+		.max_queued_creations = 4,
 		.event_history = 1000,
 		.templates = host->templates,
 		.n_templates = ARRAY_SIZE(names) };

@@ -99,6 +99,7 @@ static void test_room(void **state)
 	host->control.config.max_sessions_per_uid = 3;
 	host_refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "owner", "eve"),
 		E_LIMIT, "", "max_sessions_per_uid");
+	host->control.config.max_sessions_per_uid = 0;
 	host->control.config.max_sessions = 3;
 	struct call *call = host_error(host, method_session_create, json_pack("{s:s}", "template", "plain"));
 	assert_int_equal(call->kind, E_BUSY);

@@ -329,6 +329,25 @@ class SystemMethods:
         """
         return self._call("system.check")
 
+    def capacity(self) -> Any:
+        """What more this host takes: slots for sessions, and the memory and CPUs that no session's limits promise
+        away.
+
+        Answers with {draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory,
+            more_within_cpus}]}.
+        """
+        return self._call("system.capacity")
+
+    def drain(self, on: bool) -> Any:
+        """Has the host take no new sessions, or take them again; those that there are go on. It stays so over
+        restarts.
+
+        on: whether it is drained from now on
+
+        Answers with {draining, active_sessions}.
+        """
+        return self._call("system.drain", given({"on": on}))
+
 
 class TemplateMethods:
     """What sessions are made from."""
@@ -377,6 +396,7 @@ class SessionMethods:
         volumes: Sequence[Limits] | None = None,
         command: Sequence[str] | None = None,
         wait: Literal["created", "ready"] | None = None,
+        queue_timeout_seconds: float | None = None,
         idempotency_key: str | None = None,
     ) -> Session:
         """Makes a session. The same idempotency_key and parameters give the same session again.
@@ -397,6 +417,8 @@ class SessionMethods:
             that is not there yet is made
         command: argument vector of the workload instead of the template's
         wait: when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too
+        queue_timeout_seconds: wait so long, in the order of asking, for room on the host or for the template; without
+            it the answer is then busy (0 to 3600)
         idempotency_key: makes asking again safe; other parameters with the same key are a conflict
 
         Answers with a session.
@@ -404,7 +426,8 @@ class SessionMethods:
         return self._call("session.create", given(
             {"template": template, "template": template, "id": id, "owner": owner, "task_id": task_id, "labels":
              labels, "limits": limits, "env": env, "secrets": secrets, "egress": egress, "volumes": volumes,
-             "command": command, "wait": wait, "idempotency_key": idempotency_key},
+             "command": command, "wait": wait, "queue_timeout_seconds": queue_timeout_seconds, "idempotency_key":
+             idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
@@ -429,6 +452,7 @@ class SessionMethods:
         volumes: Sequence[Limits] | None = None,
         command: Sequence[str] | None = None,
         wait: Literal["created", "ready"] | None = None,
+        queue_timeout_seconds: float | None = None,
         idempotency_key: str | None = None,
     ) -> EnsuredSession:
         """The session that there is for somebody, which counts as use of it; or a new one, in place of one that has
@@ -455,6 +479,8 @@ class SessionMethods:
             that is not there yet is made
         command: argument vector of the workload instead of the template's
         wait: when to answer: when the workload runs, or (the default) when its readiness probe has succeeded, too
+        queue_timeout_seconds: wait so long, in the order of asking, for room on the host or for the template; without
+            it the answer is then busy (0 to 3600)
         idempotency_key: makes asking again safe; other parameters with the same key are a conflict
 
         Answers with the session, with isolation_mode and created: whether this call made it.
@@ -463,7 +489,7 @@ class SessionMethods:
             {"template": template, "isolation": isolation, "template": template, "owner": owner, "task_id": task_id,
              "thread_id": thread_id, "metadata": metadata, "id": id, "labels": labels, "limits": limits, "env": env,
              "secrets": secrets, "egress": egress, "volumes": volumes, "command": command, "wait": wait,
-             "idempotency_key": idempotency_key},
+             "queue_timeout_seconds": queue_timeout_seconds, "idempotency_key": idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
