@@ -129,7 +129,7 @@ struct config_rlimit {
 
 enum volume_use {
 	VOLUME_ASKED,		/* mounted when a request names the path */
-	VOLUME_ENSURED,		/* and for every session.ensure */
+	VOLUME_ENSURED,		/* and for a session.ensure that says nothing of volumes */
 	VOLUME_ALWAYS,
 };
 

@@ -200,7 +200,7 @@ static const struct member volume_members[] = {
 	{ "name", &type_pattern, FIELD(struct config_volume, name), .fallback = "null", .nullable = true, .max = NAME_SIZE - 1,
 	  .help = "of the volume where a request gives none, as \"profile-{owner_hash}\" or \"data-{session}\"; null: a request must" },
 	{ "use", &type_enum, FIELD(struct config_volume, use), .fallback = "\"asked\"", .words = "asked|ensured|always", .min = VOLUME_ASKED,
-	  .help = "when there is a volume: when a request asks for one there; for session.ensure, too; always" },
+	  .help = "when there is a volume: when a request asks for one there; for a session.ensure that says nothing of volumes, too; always" },
 	{ "persistent", &type_bool, FIELD(struct config_volume, persistent), .fallback = "true",
 	  .help = "it stays when the session ends, unless the request says otherwise" },
 	{ "chromium_profile", &type_bool, FIELD(struct config_volume, chromium_profile), .fallback = "false",

@@ -216,6 +216,7 @@ int volumes_choose(const struct volume_request *request, struct volume_choices *
 	const char *isolation = json_string_value(json_object_get(request->params, "isolation"));
 	/* A volume of a task alone is of no use to another. */
 	bool persistent = !isolation || !streq(isolation, "per-task");
+	bool ensured = isolation && !json_object_get(request->params, "volumes");
 	struct volume_choices choices = { 0 };
 	bool wanted[SUPER_MAX_VOLUMES] = { false };
 	const json_t *entry;
@@ -228,7 +229,7 @@ int volumes_choose(const struct volume_request *request, struct volume_choices *
 	}
 	for (i = 0; i < request->template->n_volumes; i++) {
 		const struct config_volume *place = &request->template->volumes[i];
-		if (wanted[i] || (place->use != VOLUME_ALWAYS && !(place->use == VOLUME_ENSURED && isolation)))
+		if (wanted[i] || (place->use != VOLUME_ALWAYS && !(place->use == VOLUME_ENSURED && ensured)))
 			continue;
 		wanted[i] = true;
 		choices.at[i].persistent = persistent && place->persistent;
