@@ -34,6 +34,12 @@ enum missing_controllers {
 	MISSING_WARN,
 };
 
+enum audit {
+	AUDIT_NONE,
+	AUDIT_CHANGES,
+	AUDIT_ALL,
+};
+
 enum { CONFIG_MAX_NAMESERVERS = 3, CONFIG_MAX_LOOPBACK_PORTS = 16, CONFIG_MAX_TEMPLATES = 64 };
 enum { CONFIG_MAX_ADDRESSES = 8, CONFIG_MAX_PUBLISH_PORTS = 4096 };
 
@@ -76,6 +82,7 @@ struct config {
 	uint32_t max_ports_per_session;				/* 16 published besides the template's */
 	uint32_t max_volumes, max_volumes_per_owner;		/* 4096, 64 */
 	uint32_t max_queued_creations;	/* 256 requests that wait for room */
+	enum audit audit;					/* requests that are written to standard error */
 	uint32_t event_history;					/* 10000 events kept; outside "client_limits" */
 
 	struct template *templates;

@@ -206,6 +206,8 @@ static const struct member daemon_members[] = {
 	  .help = "TCP ports of the host that lead to ports of sessions" },
 	{ "event_history", &type_integer, FIELD(struct config, event_history), .fallback = "10000", .min = 16, .max = 1000000,
 	  .help = "events kept for subscribers that come back" },
+	{ "audit", &type_enum, FIELD(struct config, audit), .fallback = "\"changes\"", .words = "none|changes|all", .min = AUDIT_NONE,
+	  .help = "requests of which carrel-control writes to its standard error who asked and what came of it" },
 };
 /* clang-format on */
 

@@ -26,6 +26,8 @@ struct call {
 	struct client *client;
 	struct caller caller;
 	struct batch *batch; /* NULL for a request of its own */
+	const struct method *method; /* NULL until it is found */
+	uint64_t started_ns; /* CLOCK_BOOTTIME */
 	json_t *id; /* NULL: a notification, which is not answered */
 	json_t *params;
 	size_t n_bytes; /* its share of the line, counted for the client while the parameters are kept */
@@ -107,6 +109,7 @@ static struct call *call_new(struct conn *conn, const struct rpc_item *item, str
 		.client = conn->client,
 		.caller = conn->caller,
 		.batch = batch,
+		.started_ns = boottime_ns(),
 		.id = json_incref(item->id),
 		.params = params,
 		.n_bytes = n_bytes,
@@ -169,11 +172,26 @@ static void end_reservation(struct call *call)
 	call->n_reserved = 0;
 }
 
-/* Ends the call. ANSWER is stolen and not looked at for a notification. */
+static void audit(struct call *call, const json_t *answer)
+{
+	uint64_t now_ns = boottime_ns();
+
+	if (!call->method || !audit_wants(&call->control->config, call->method))
+		return;
+	audit_write(&call->client->audit, now_ns,
+		&(struct audit_entry){ .caller = &call->caller,
+			.method = call->method,
+			.params = call->params,
+			.answer = answer,
+			.elapsed_ns = now_ns - call->started_ns });
+}
+
+/* Ends the call. ANSWER is stolen, and not sent for a notification. */
 static void finish(struct call *call, json_t *answer)
 {
 	struct conn *conn = call->conn;
 
+	audit(call, answer);
 	unlink_call(call);
 	end_reservation(call);
 	if (conn && call->id)
@@ -297,7 +315,7 @@ static void start(struct conn *conn, const struct rpc_item *item, struct batch *
 		conn_fail(conn);
 		return;
 	}
-	const struct method *method = method_find(item->method);
+	const struct method *method = call->method = method_find(item->method);
 	if (!method)
 		fail_unknown(call, item->method);
 	else if (conn->caller.role < method->role)

@@ -20,6 +20,7 @@ struct call;
 struct caller {
 	uid_t uid;
 	gid_t gid;
+	pid_t pid; /* for people who read the audit log: nothing is decided by it */
 	enum role role;
 	const char *owner_prefix; /* for ROLE_CLIENT; "" for no restriction */
 };

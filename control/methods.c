@@ -53,30 +53,30 @@ const struct method method_table[] = {
 	  "{api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}", method_hello, {
 		{ "client", P_STRING, .min = 1, .max = 128, .help = "name and version of the calling program, for people" },
 		{ "api", P_INTEGER, .min = 1, .max = 1000, .help = "the major version wanted; another one is refused" },
-	} },
+	}, .reads = true },
 	{ "rpc.discover", ROLE_CLIENT, "This reference as an OpenRPC document.",
-	  "an OpenRPC 1.3 document", method_rpc_discover, { { NULL } } },
+	  "an OpenRPC 1.3 document", method_rpc_discover, { { NULL } }, .reads = true },
 
 	{ "system.health", ROLE_CLIENT, "Whether the service works, for a monitor.",
-	  "{status, active_sessions, sessions_by_state, docker_available, supervisor, uptime_seconds}", method_system_health, { { NULL } } },
+	  "{status, active_sessions, sessions_by_state, docker_available, supervisor, uptime_seconds}", method_system_health, { { NULL } }, .reads = true },
 	{ "system.info", ROLE_OPERATOR, "What this host is and how it is configured.",
-	  "{version, api, boot_id, kernel, machine, host, uptime_seconds, templates, max_sessions, …}", method_system_info, { { NULL } } },
+	  "{version, api, boot_id, kernel, machine, host, uptime_seconds, templates, max_sessions, …}", method_system_info, { { NULL } }, .reads = true },
 	{ "system.check", ROLE_OPERATOR, "The host's features that sessions need, each ok, degraded or missing, with the remedy.",
-	  "{items: [{name, state, detail, remedy}]}", lifecycle_check, { { NULL } } },
+	  "{items: [{name, state, detail, remedy}]}", lifecycle_check, { { NULL } }, .reads = true },
 
 	{ "system.capacity", ROLE_CLIENT, "What more this host takes: slots for sessions, and the memory and CPUs that no session's limits promise away.",
-	  "{draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory, more_within_cpus}]}", method_system_capacity, { { NULL } } },
+	  "{draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory, more_within_cpus}]}", method_system_capacity, { { NULL } }, .reads = true },
 	{ "system.drain", ROLE_OPERATOR, "Has the host take no new sessions, or take them again; those that there are go on. It stays so over restarts.",
 	  "{draining, active_sessions}", method_system_drain, {
 		{ "on", P_BOOL, .required = true, .help = "whether it is drained from now on" },
 	} },
 
 	{ "template.list", ROLE_CLIENT, "The templates that sessions are made from.",
-	  "{templates: [template]}", method_template_list, { { NULL } } },
+	  "{templates: [template]}", method_template_list, { { NULL } }, .reads = true },
 	{ "template.get", ROLE_CLIENT, "One template: limits, deadlines, endpoints.",
 	  "a template", method_template_get, {
 		{ "template", P_NAME, .required = true, .help = "its name" },
-	} },
+	}, .reads = true },
 
 	{ "session.create", ROLE_CLIENT, "Makes a session. The same idempotency_key and parameters give the same session again.",
 	  "a session", method_session_create, {
@@ -98,7 +98,7 @@ const struct method method_table[] = {
 		CREATION,
 	} },
 	{ "session.get", ROLE_CLIENT, "One session.",
-	  "a session", method_session_get, { SESSION_OR_OWNER } },
+	  "a session", method_session_get, { SESSION_OR_OWNER }, .reads = true },
 	{ "session.list", ROLE_CLIENT, "Sessions, oldest first, a page at a time.",
 	  "{sessions: [session], next_cursor}: null on the last page", method_session_list, {
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner only" },
@@ -107,13 +107,13 @@ const struct method method_table[] = {
 		LABELS("with all of these labels"),
 		{ "cursor", P_STRING, .min = 1, .max = 64, .help = "next_cursor of the page before" },
 		{ "limit", P_INTEGER, .min = 1, .max = MAX_PAGE, .help = "sessions in a page, 100 by default" },
-	} },
+	}, .reads = true },
 	{ "session.wait", ROLE_CLIENT, "Answers when the session is ready, or has ended.",
 	  "the session", method_session_wait, {
 		SESSION,
 		{ "for", P_ENUM, .required = true, .values = "ready|ended", .help = "what to wait for" },
 		{ "timeout_seconds", P_NUMBER, .min = 0, .max = MAX_SECONDS, .help = "then the error timeout; for ever by default" },
-	} },
+	}, .reads = true },
 	{ "session.stop", ROLE_CLIENT, "Ends a session: its stop signal, the grace, then SIGKILL to all that is left. Answers when it has ended.",
 	  "the session", method_session_stop, {
 		SESSION_OR_OWNER,
@@ -130,9 +130,9 @@ const struct method method_table[] = {
 		{ "follow", P_BOOL, .help = "as more is written, send notifications \"log\" of the same form on this connection, until ended" },
 		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "next of an earlier answer" },
 		{ "max_bytes", P_INTEGER, .min = 1, .max = MAX_LOG_BYTES, .help = "of text in the answer, 65536 by default" },
-	} },
+	}, .reads = true },
 	{ "session.stats", ROLE_CLIENT, "What the session uses now.",
-	  "{session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count it", method_session_stats, { SESSION } },
+	  "{session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count it", method_session_stats, { SESSION }, .reads = true },
 	{ "session.set_limits", ROLE_CLIENT, "Changes limits of a session that runs: at most to the template's. Others stay as they are.",
 	  "the session", method_session_set_limits, {
 		SESSION,
@@ -143,7 +143,7 @@ const struct method method_table[] = {
 	{ "session.resume", ROLE_CLIENT, "Thaws a paused session.",
 	  "the session", method_session_resume, { SESSION } },
 	{ "session.heartbeat", ROLE_CLIENT, "Counts as use: the idle timeout begins anew.",
-	  "the session", method_session_heartbeat, { SESSION_OR_OWNER } },
+	  "the session", method_session_heartbeat, { SESSION_OR_OWNER }, .reads = true },
 	{ "session.extend", ROLE_CLIENT, "Moves the end of a session's time, or of the time that it may go unused.",
 	  "the session", method_session_extend, {
 		SESSION,
@@ -156,9 +156,9 @@ const struct method method_table[] = {
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner only" },
 		{ "cursor", P_NAME, .help = "next_cursor of the page before" },
 		{ "limit", P_INTEGER, .min = 1, .max = MAX_PAGE, .help = "volumes in a page, 100 by default" },
-	} },
+	}, .reads = true },
 	{ "volume.get", ROLE_CLIENT, "One volume.",
-	  "{name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free, in-use or removing", method_volume_get, { VOLUME } },
+	  "{name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free, in-use or removing", method_volume_get, { VOLUME }, .reads = true },
 	{ "volume.remove", ROLE_CLIENT, "Removes a volume that no session has. Answers when its name is free again; its files go in the background.",
 	  "the volume as it was", method_volume_remove, { VOLUME } },
 
@@ -181,7 +181,7 @@ const struct method method_table[] = {
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "of this owner's sessions only" },
 		{ "session", P_NAME, .help = "of this session only" },
 		{ "kinds", P_STRINGS, .min = 1, .max = 32, .item_bytes = 64, .help = "of these kinds only: \"session.ended\", or \"session.*\" for a group" },
-	} },
+	}, .reads = true },
 };
 /* clang-format on */
 

@@ -42,6 +42,7 @@ struct method {
 	const char *result; /* what the result is, one line */
 	void (*handler)(struct call *call);
 	struct param params[MAX_PARAMS]; /* ends with a NULL name */
+	bool reads; /* changes nothing: not in the audit log unless it is to hold all */
 };
 
 extern const struct method method_table[];

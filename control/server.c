@@ -50,6 +50,7 @@ void client_put(struct client *client)
 {
 	if (client->n_conns > 0 || client->n_calls > 0)
 		return;
+	audit_close(&client->audit, client->uid);
 	if (client->link)
 		*client->link = client->next;
 	if (client->next)
@@ -81,6 +82,7 @@ static int identify(const struct server *server, int fd, struct caller *ret)
 			return -errno;
 	}
 	access_match(server->control->access, cred.uid, cred.gid, groups, size / sizeof(gid_t), ret);
+	ret->pid = cred.pid;
 	return 0;
 }
 

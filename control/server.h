@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "control/audit.h"
 #include "control/buffer.h"
 #include "control/call.h"
 #include "control/rpc.h"
@@ -27,6 +28,7 @@ struct client {
 	struct client *next, **link; /* in server->clients; LINK is NULL once the server is gone */
 	uid_t uid;
 	size_t n_conns, n_refused, n_calls, n_bytes;
+	struct audit_budget audit;
 };
 
 struct server {
