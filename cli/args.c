@@ -243,11 +243,40 @@ static int take_word(struct cli *cli, char *word, struct failure *why)
 	return 0;
 }
 
+/* "-it": several switches in one word. */
+static bool is_cluster(const struct verb *verb, const char *word)
+{
+	const struct option *option;
+
+	if (word[1] == '-' || !word[2])
+		return false;
+	for (const char *letter = word + 1; *letter; letter++) {
+		option = find_in(verb ? verb->options : NULL, NULL, 0, *letter);
+		option = option ? option : find_in(global_options, NULL, 0, *letter);
+		if (!option || option->kind != OPT_SWITCH)
+			return false;
+	}
+	return true;
+}
+
+static int take_cluster(struct cli *cli, const char *word, struct failure *why)
+{
+	int r = 0;
+
+	for (const char *letter = word + 1; r == 0 && *letter; letter++) {
+		const struct option *option = find_in(cli->verb ? cli->verb->options : NULL, NULL, 0, *letter);
+		r = set_option(cli, option ? option : find_in(global_options, NULL, 0, *letter), NULL, why);
+	}
+	return r;
+}
+
 static int take_option(struct cli *cli, int argc, char **argv, int *at, struct failure *why)
 {
 	const char *word = argv[*at], *value;
 	const struct option *option = find_option(cli->verb, word, &value);
 
+	if (!option && is_cluster(cli->verb, word))
+		return take_cluster(cli, word, why);
 	if (!option && !cli->verb && cli->n_words)
 		return unknown_verb(cli, why);
 	if (!option && cli->verb)

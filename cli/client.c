@@ -96,7 +96,7 @@ static int read_more(struct client *client, int64_t deadline, struct failure *wh
 		return r;
 	for (;;) {
 		int64_t left = deadline < 0 ? -1 : deadline - monotonic_ms();
-		int ready = deadline >= 0 && left <= 0 ? 0 : poll(&poll_fd, 1, (int)left);
+		int ready = poll(&poll_fd, 1, (int)(deadline >= 0 && left < 0 ? 0 : left));
 		if (ready > 0)
 			break;
 		if (ready == 0) {
@@ -153,28 +153,44 @@ static int take_answer(const json_t *message, json_t **ret_result, struct failur
 	return 0;
 }
 
-int client_call(struct client *client, const char *method, json_t *params, int timeout_ms, json_t **ret_result,
-	struct failure *why)
+int client_send(struct client *client, const char *method, json_t *params, json_int_t *ret_id, struct failure *why)
 {
-	int64_t deadline = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
-	json_int_t id = ++client->last_id;
-	json_t *request =
-		json_pack("{ss, sI, ss, so*}", "jsonrpc", "2.0", "id", id, "method", method, "params", params);
+	json_t *request = json_pack("{ss, ss, so*}", "jsonrpc", "2.0", "method", method, "params", params);
 
 	if (!request)
 		return failure_set(why, EXIT_USAGE, -EINVAL, "the name of the method is not valid UTF-8");
+	if (ret_id)
+		json_object_set_new(request, "id", json_integer(++client->last_id));
 	int r = send_line(client, request, why);
 	json_decref(request);
-	while (r == 0) {
+	if (r == 0 && ret_id)
+		*ret_id = client->last_id;
+	return r;
+}
+
+/* Takes MESSAGE, the caller's still, if it answers ID: 0 with *RET_RESULT, or -EREMOTEIO with WHY. 1 when it does not. */
+static int take_if_mine(const json_t *message, json_int_t id, json_t **ret_result, struct failure *why)
+{
+	json_t *answered = json_object_get(message, "id");
+	bool mine = json_is_integer(answered) && json_integer_value(answered) == id;
+
+	/* An error without an id is about what was sent last: it could not even be read. */
+	if (mine || (!json_object_get(message, "method") && !json_is_integer(answered)))
+		return take_answer(message, ret_result, why);
+	return 1;
+}
+
+int client_answer(struct client *client, json_int_t id, int timeout_ms, json_t **ret_result, struct failure *why)
+{
+	int64_t deadline = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
+
+	for (;;) {
 		json_t *message;
-		r = read_value(client, deadline, &message, why);
+		int r = read_value(client, deadline, &message, why);
 		if (r < 0)
-			break;
-		json_t *answered = json_object_get(message, "id");
-		bool mine = json_is_integer(answered) && json_integer_value(answered) == id;
-		/* An error without an id is about what was sent last: it could not even be read. */
-		if (mine || (!json_object_get(message, "method") && !json_is_integer(answered))) {
-			r = take_answer(message, ret_result, why);
+			return r;
+		r = take_if_mine(message, id, ret_result, why);
+		if (r <= 0) {
 			json_decref(message);
 			return r;
 		}
@@ -182,7 +198,15 @@ int client_call(struct client *client, const char *method, json_t *params, int t
 			client->queue = json_array();
 		json_array_append_new(client->queue, message);
 	}
-	return r;
+}
+
+int client_call(struct client *client, const char *method, json_t *params, int timeout_ms, json_t **ret_result,
+	struct failure *why)
+{
+	json_int_t id;
+	int r = client_send(client, method, params, &id, why);
+
+	return r < 0 ? r : client_answer(client, id, timeout_ms, ret_result, why);
 }
 
 int client_next(struct client *client, int timeout_ms, json_t **ret_params, struct failure *why)

@@ -31,6 +31,13 @@ void client_close(struct client *client);
 int client_call(struct client *client, const char *method, json_t *params, int timeout_ms, json_t **ret_result,
 	struct failure *why);
 
+/*
+ * The two halves of it. client_send() with RET_ID NULL sends what gets no answer. client_answer() with a TIMEOUT_MS of 0
+ * takes what has come: -ETIMEDOUT when that is not the whole answer yet.
+ */
+int client_send(struct client *client, const char *method, json_t *params, json_int_t *ret_id, struct failure *why);
+int client_answer(struct client *client, json_int_t id, int timeout_ms, json_t **ret_result, struct failure *why);
+
 /* The next notification: its params, the caller's. 0, or a negative errno with WHY. */
 int client_next(struct client *client, int timeout_ms, json_t **ret_params, struct failure *why);
 
