@@ -17,7 +17,7 @@
 	{ "egress",  0, "POLICY",        OPT_TEXT,    "egress", \
 	  "the network policy: one that `carrel template show` lists under egress_allowed" }, \
 	{ "volume",  'v', "PATH[=VOLUME]", OPT_VOLUME, "volumes", \
-	  "mount a volume where the template has a place for one; may be repeated. Without a name: the template's" }, \
+	  "mount a volume where the template has a place for one; without a name the template's; may be repeated" }, \
 	{ "wait",    0, "created|ready", OPT_TEXT,    "wait", \
 	  "answer when the workload runs (created), or when its readiness probe succeeded (ready, the default)" }, \
 	{ "queue",   0, "DURATION",      OPT_SECONDS, "queue_timeout_seconds", "wait so long for room where there is none" }, \

@@ -80,7 +80,6 @@ const struct method method_table[] = {
 
 	{ "session.create", ROLE_CLIENT, "Makes a session. The same idempotency_key and parameters give the same session again.",
 	  "a session", method_session_create, {
-		{ "template", P_NAME, .required = true, .help = "what it is made from" },
 		{ "id", P_NAME, .help = "its id; one is made up when none is given" },
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to; a client's owner prefix by default" },
 		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for, in the caller's words" },
@@ -88,7 +87,6 @@ const struct method method_table[] = {
 	} },
 	{ "session.ensure", ROLE_CLIENT, "The session that there is for somebody, which counts as use of it; or a new one, in place of one that has ended.",
 	  "the session, with isolation_mode and created: whether this call made it", method_session_ensure, {
-		{ "template", P_NAME, .required = true, .help = "what it is made from" },
 		{ "isolation", P_ENUM, .required = true, .values = "shared|per-owner|per-task", .help = "one session for all who ask with the same owner or none, one for each owner, or one for each task" },
 		{ "owner", P_STRING, .min = 1, .max = MAX_OWNER, .help = "whom it belongs to. By default: per-task, the task_id; else the first that there is of metadata.user_id, metadata.session_id, thread_id, task_id and \"default\", below the owner prefix that a client has" },
 		{ "task_id", P_STRING, .min = 1, .max = MAX_OWNER, .help = "what it is for; required with per-task unless owner is given" },

@@ -289,8 +289,6 @@ export interface TemplateGetParams {
 export interface SessionCreateParams {
 	/** what it is made from */
 	template: string;
-	/** what it is made from */
-	template: string;
 	/** its id; one is made up when none is given */
 	id?: string;
 	/** whom it belongs to; a client's owner prefix by default */
@@ -325,8 +323,6 @@ export interface SessionCreateParams {
 
 /** Parameters of session.ensure. */
 export interface SessionEnsureParams {
-	/** what it is made from */
-	template: string;
 	/** one session for all who ask with the same owner or none, one for each owner, or one for each task */
 	isolation: "shared" | "per-owner" | "per-task";
 	/** what it is made from */

@@ -257,8 +257,10 @@ class Manual(unittest.TestCase):
             with self.subTest(verb):
                 part = next((p for p in parts if re.match(rf"{verb}(?=\n| [A-Z])", p)), None)
                 self.assertIsNotNone(part, "the manual has no item for it")
+                if like := re.search(r"^Options are those of\n\.Cm (\w+)", part, re.M):
+                    part += next(p for p in parts if p.startswith(like[1]))
                 # Those that several verbs share stand behind the last of them.
-                group = "".join(p for p in parts if p.startswith(verb.split()[0]))
+                group = part + "".join(p for p in parts if p.startswith(verb.split()[0]))
                 for letter, option in re.findall(r"^  (?:-(\w), )?--([a-z-]+)", self.carrel(*verb.split(), "--help"), re.M):
                     self.assertIn(f"Fl -{option}", group)
                     if letter:

@@ -85,6 +85,8 @@ static void test_command_is_left_alone(void **state _unused_)
 	assert_string_equal(p.cli.command[2], "--json");
 	assert_string_equal(p.cli.command[3], "--");
 	assert_null(p.cli.command[4]);
+	PARSE(&p, "create", "minimal", "-qtj");
+	assert_true(option_set(&p.cli, "quiet") && option_set(&p.cli, "timeline") && p.cli.json);
 	PARSE(&p, "exec", "a", "-n", "ls", "-l", "--json");
 	assert_true(option_set(&p.cli, "no-stdin"));
 	assert_int_equal(p.cli.n_words, 1);
@@ -165,10 +167,11 @@ static void test_refused(void **state _unused_)
 	ASSERT_REFUSED("image what?", "image", "make");
 	ASSERT_REFUSED("no option --fast", "create", "minimal", "--fast=1");
 	ASSERT_REFUSED("no option -x", "create", "minimal", "-x");
-	ASSERT_REFUSED("no option -tq", "create", "minimal", "-tq");
+	ASSERT_REFUSED("no option -tx", "create", "minimal", "-tx");
 	ASSERT_REFUSED("no option --fast before", "--fast", "create");
 	ASSERT_REFUSED("wants TEMPLATE", "create");
 	ASSERT_REFUSED("one operand too many", "wait", "a", "b");
+	ASSERT_REFUSED("no option -qe", "create", "-qe", "A=b", "x");
 	ASSERT_REFUSED("--id wants ID", "create", "minimal", "--id");
 	ASSERT_REFUSED("--id is given twice", "create", "minimal", "--id", "a", "--id", "b");
 	ASSERT_REFUSED("--quiet takes no value", "create", "minimal", "--quiet=yes");

@@ -381,7 +381,6 @@ class SessionMethods:
     def create(
         self,
         template: str,
-        template: str,
         *,
         id: str | None = None,
         owner: str | None = None,
@@ -401,7 +400,6 @@ class SessionMethods:
     ) -> Session:
         """Makes a session. The same idempotency_key and parameters give the same session again.
 
-        template: what it is made from
         template: what it is made from
         id: its id; one is made up when none is given
         owner: whom it belongs to; a client's owner prefix by default
@@ -424,16 +422,14 @@ class SessionMethods:
         Answers with a session.
         """
         return self._call("session.create", given(
-            {"template": template, "template": template, "id": id, "owner": owner, "task_id": task_id, "labels":
-             labels, "limits": limits, "env": env, "secrets": secrets, "egress": egress, "volumes": volumes,
-             "command": command, "wait": wait, "queue_timeout_seconds": queue_timeout_seconds, "idempotency_key":
-             idempotency_key},
+            {"template": template, "id": id, "owner": owner, "task_id": task_id, "labels": labels, "limits": limits,
+             "env": env, "secrets": secrets, "egress": egress, "volumes": volumes, "command": command, "wait": wait,
+             "queue_timeout_seconds": queue_timeout_seconds, "idempotency_key": idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
     def ensure(
         self,
-        template: str,
         isolation: Literal["shared", "per-owner", "per-task"],
         template: str,
         *,
@@ -458,7 +454,6 @@ class SessionMethods:
         """The session that there is for somebody, which counts as use of it; or a new one, in place of one that has
         ended.
 
-        template: what it is made from
         isolation: one session for all who ask with the same owner or none, one for each owner, or one for each task
         template: what it is made from
         owner: whom it belongs to. By default: per-task, the task_id; else the first that there is of
@@ -486,10 +481,10 @@ class SessionMethods:
         Answers with the session, with isolation_mode and created: whether this call made it.
         """
         return self._call("session.ensure", given(
-            {"template": template, "isolation": isolation, "template": template, "owner": owner, "task_id": task_id,
-             "thread_id": thread_id, "metadata": metadata, "id": id, "labels": labels, "limits": limits, "env": env,
-             "secrets": secrets, "egress": egress, "volumes": volumes, "command": command, "wait": wait,
-             "queue_timeout_seconds": queue_timeout_seconds, "idempotency_key": idempotency_key},
+            {"isolation": isolation, "template": template, "owner": owner, "task_id": task_id, "thread_id": thread_id,
+             "metadata": metadata, "id": id, "labels": labels, "limits": limits, "env": env, "secrets": secrets,
+             "egress": egress, "volumes": volumes, "command": command, "wait": wait, "queue_timeout_seconds":
+             queue_timeout_seconds, "idempotency_key": idempotency_key},
             {"ttl_seconds": ttl_seconds, "idle_timeout_seconds": idle_timeout_seconds},
         ))
 
