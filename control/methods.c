@@ -173,6 +173,46 @@ const struct method method_table[] = {
 		{ "merge", P_BOOL, .help = "standard error goes where standard output goes" },
 	} },
 
+	{ "docker.build", ROLE_CLIENT, "Builds an image from a directory of the session, with its own Docker daemon. Tells its progress by events, too; ends when the client goes away.",
+	  "{image_tag, image_id, logs, truncated, dropped_bytes, metrics: {image_size_mb, elapsed_seconds}}; a megabyte is a million bytes", method_docker_build, {
+		SESSION,
+		{ "context_path", P_STRING, .required = true, .min = 1, .max = 1023, .help = "the directory, from the workload's; all of it is sent, whatever .dockerignore says" },
+		{ "dockerfile_path", P_STRING, .min = 1, .max = 1023, .help = "of the Dockerfile, in the directory; \"Dockerfile\" by default" },
+		{ "image_tag", P_STRING, .required = true, .min = 1, .max = 256, .help = "what the image is to be called, as \"name:tag\"" },
+		{ "build_args", P_STRING_MAP, .max = 64, .item_bytes = 256, .help = "values for the Dockerfile's ARG" },
+		{ "timeout_seconds", P_NUMBER, .min = 0.001, .max = MAX_SECONDS, .help = "then it is cancelled, and the error timeout has in data.result what it said; no end by default" },
+	} },
+	{ "docker.cancel", ROLE_CLIENT, "Ends builds that are under way; their calls fail.",
+	  "{cancelled}: how many", method_docker_cancel, {
+		SESSION,
+		{ "image_tag", P_STRING, .min = 1, .max = 256, .help = "those of this image only" },
+	} },
+	{ "docker.run", ROLE_CLIENT, "Runs a container in the session's own Docker daemon, and answers when it has ended unless it is detached.",
+	  "{container_id, container_name, exit_code, logs, truncated, dropped_bytes, elapsed_seconds}; detached: without exit_code, logs and what they dropped", method_docker_run, {
+		SESSION,
+		{ "image", P_STRING, .required = true, .min = 1, .max = 256, .help = "an image of the session" },
+		{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "instead of the image's" },
+		{ "name", P_STRING, .min = 1, .max = 128, .help = "of the container; the daemon makes one up by default" },
+		{ "ports", P_STRINGS, .min = 0, .max = 64, .item_bytes = 20, .help = "published at the session's address, as \"8080:80\" or \"53:53/udp\"; \"80\" takes a free one" },
+		{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment, added to the image's" },
+		{ "detach", P_BOOL, .help = "answer when it has started" },
+		{ "auto_remove", P_BOOL, .help = "remove it when it has ended, or when the client that waits for it goes away" },
+	} },
+	{ "docker.stop", ROLE_CLIENT, "Stops a container of the session's own Docker daemon.",
+	  "{container_name, stopped, removed}", method_docker_stop, {
+		SESSION,
+		{ "container_name", P_STRING, .required = true, .min = 1, .max = 128, .help = "its name or id" },
+		{ "timeout", P_INTEGER, .min = 0, .max = 3600, .help = "seconds until it is killed, 10 by default" },
+		{ "remove", P_BOOL, .help = "remove it then" },
+	} },
+	{ "docker.ps", ROLE_CLIENT, "The containers of the session's own Docker daemon.",
+	  "{containers: [{container_id, container_name, image, command, state, status, created_at_unix, ports}]}", method_docker_ps, {
+		SESSION,
+		{ "all", P_BOOL, .help = "those that do not run, too" },
+	} },
+	{ "docker.images", ROLE_CLIENT, "The images of the session's own Docker daemon.",
+	  "{images: [{image_id, tags, size_bytes, created_at_unix}]}", method_docker_images, { SESSION } },
+
 	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",
 	  "{last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null", method_events_subscribe, {
 		{ "since", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "the last number seen; what came after it is sent first" },

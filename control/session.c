@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "control/docker.h"
 #include "control/lifecycle.h"
 
 /* Activity is saved when what the registry has is older than this: a crash moves an idle deadline by no more. */
@@ -187,6 +188,7 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	list_init(&session->of_launch);
 	list_init(&session->waiters);
 	list_init(&session->followers);
+	list_init(&session->docker);
 	list_append(&lifecycle->all, &session->of_all);
 	index_add(&lifecycle->by_id, &session->by_id, session->record.id);
 	if (session->record.key)
@@ -214,6 +216,7 @@ static void release_runtime(struct session *session)
 	struct loop *loop = lifecycle_loop(session->lifecycle);
 
 	probe_cancel(&session->probe);
+	docker_session_ended(session);
 	init_link_close(&session->init);
 	fail_change(session, &session->change);
 	fail_change(session, &session->limiting);

@@ -39,6 +39,7 @@ struct session {
 	struct account *owner, *user, *kin; /* of the same owner, user and template */
 	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch;
 	struct list waiters, followers;
+	struct list docker; /* operations of docker.* under way */
 	bool forgotten; /* out of every index; freed when the registry has forgotten it, too */
 	bool dirty;
 	/* The supervisor's part */

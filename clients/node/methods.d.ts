@@ -517,6 +517,76 @@ export interface ExecRunParams {
 	merge?: boolean;
 }
 
+/** Parameters of docker.build. */
+export interface DockerBuildParams {
+	/** the session's id */
+	session: string;
+	/** the directory, from the workload's; all of it is sent, whatever .dockerignore says */
+	context_path: string;
+	/** what the image is to be called, as "name:tag" */
+	image_tag: string;
+	/** of the Dockerfile, in the directory; "Dockerfile" by default */
+	dockerfile_path?: string;
+	/** values for the Dockerfile's ARG */
+	build_args?: Record<string, string>;
+	/** then it is cancelled, and the error timeout has in data.result what it said; no end by default (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of docker.cancel. */
+export interface DockerCancelParams {
+	/** the session's id */
+	session: string;
+	/** those of this image only */
+	image_tag?: string;
+}
+
+/** Parameters of docker.run. */
+export interface DockerRunParams {
+	/** the session's id */
+	session: string;
+	/** an image of the session */
+	image: string;
+	/** instead of the image's */
+	command?: Array<string>;
+	/** of the container; the daemon makes one up by default */
+	name?: string;
+	/** published at the session's address, as "8080:80" or "53:53/udp"; "80" takes a free one */
+	ports?: Array<string>;
+	/** environment, added to the image's */
+	env?: Record<string, string>;
+	/** answer when it has started */
+	detach?: boolean;
+	/** remove it when it has ended, or when the client that waits for it goes away */
+	auto_remove?: boolean;
+}
+
+/** Parameters of docker.stop. */
+export interface DockerStopParams {
+	/** the session's id */
+	session: string;
+	/** its name or id */
+	container_name: string;
+	/** seconds until it is killed, 10 by default (0 to 3600) */
+	timeout?: number;
+	/** remove it then */
+	remove?: boolean;
+}
+
+/** Parameters of docker.ps. */
+export interface DockerPsParams {
+	/** the session's id */
+	session: string;
+	/** those that do not run, too */
+	all?: boolean;
+}
+
+/** Parameters of docker.images. */
+export interface DockerImagesParams {
+	/** the session's id */
+	session: string;
+}
+
 /** Parameters of events.subscribe. */
 export interface EventsSubscribeParams {
 	/** the last number seen; what came after it is sent first */
@@ -605,6 +675,22 @@ export interface ExecMethods {
 	run(params: ExecRunParams, options?: CallOptions): Promise<ExecResult>;
 }
 
+/** docker.* */
+export interface DockerMethods {
+	/** Builds an image from a directory of the session, with its own Docker daemon. Tells its progress by events, too; ends when the client goes away. Answers with {image_tag, image_id, logs, truncated, dropped_bytes, metrics: {image_size_mb, elapsed_seconds}}; a megabyte is a million bytes. */
+	build(params: DockerBuildParams, options?: CallOptions): Promise<any>;
+	/** Ends builds that are under way; their calls fail. Answers with {cancelled}: how many. */
+	cancel(params: DockerCancelParams, options?: CallOptions): Promise<any>;
+	/** Runs a container in the session's own Docker daemon, and answers when it has ended unless it is detached. Answers with {container_id, container_name, exit_code, logs, truncated, dropped_bytes, elapsed_seconds}; detached: without exit_code, logs and what they dropped. */
+	run(params: DockerRunParams, options?: CallOptions): Promise<any>;
+	/** Stops a container of the session's own Docker daemon. Answers with {container_name, stopped, removed}. */
+	stop(params: DockerStopParams, options?: CallOptions): Promise<any>;
+	/** The containers of the session's own Docker daemon. Answers with {containers: [{container_id, container_name, image, command, state, status, created_at_unix, ports}]}. */
+	ps(params: DockerPsParams, options?: CallOptions): Promise<any>;
+	/** The images of the session's own Docker daemon. Answers with {images: [{image_id, tags, size_bytes, created_at_unix}]}. */
+	images(params: DockerImagesParams, options?: CallOptions): Promise<any>;
+}
+
 /** What happens. */
 export interface EventsMethods {
 	/** Sends notifications "event" on this connection until it ends. Answers with {last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null. */
@@ -619,6 +705,7 @@ export interface Methods {
 	readonly session: SessionMethods;
 	readonly volume: VolumeMethods;
 	readonly exec: ExecMethods;
+	readonly docker: DockerMethods;
 	readonly events: EventsMethods;
 	/** Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional. Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}. */
 	hello(params?: HelloParams, options?: CallOptions): Promise<Hello>;

@@ -77,5 +77,11 @@ export const methods = [
 	'volume.get',
 	'volume.remove',
 	'exec.run',
+	'docker.build',
+	'docker.cancel',
+	'docker.run',
+	'docker.stop',
+	'docker.ps',
+	'docker.images',
 	'events.subscribe',
 ];

@@ -202,6 +202,12 @@ void method_session_stats(struct call *call)
 	{                                      \
 		call_reply(call, json_null()); \
 	}
+UNUSED_METHOD(method_docker_build)
+UNUSED_METHOD(method_docker_cancel)
+UNUSED_METHOD(method_docker_run)
+UNUSED_METHOD(method_docker_stop)
+UNUSED_METHOD(method_docker_ps)
+UNUSED_METHOD(method_docker_images)
 UNUSED_METHOD(method_session_create)
 UNUSED_METHOD(method_session_ensure)
 UNUSED_METHOD(method_system_capacity)

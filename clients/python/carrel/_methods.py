@@ -741,6 +741,124 @@ class ExecMethods:
         ))
 
 
+class DockerMethods:
+    """docker.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def build(
+        self,
+        session: str,
+        context_path: str,
+        image_tag: str,
+        *,
+        dockerfile_path: str | None = None,
+        build_args: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Builds an image from a directory of the session, with its own Docker daemon. Tells its progress by events,
+        too; ends when the client goes away.
+
+        session: the session's id
+        context_path: the directory, from the workload's; all of it is sent, whatever .dockerignore says
+        image_tag: what the image is to be called, as "name:tag"
+        dockerfile_path: of the Dockerfile, in the directory; "Dockerfile" by default
+        build_args: values for the Dockerfile's ARG
+        timeout_seconds: then it is cancelled, and the error timeout has in data.result what it said; no end by
+            default (0.001 to 31622400)
+
+        Answers with {image_tag, image_id, logs, truncated, dropped_bytes, metrics: {image_size_mb, elapsed_seconds}};
+            a megabyte is a million bytes.
+        """
+        return self._call("docker.build", given(
+            {"session": session, "context_path": context_path, "image_tag": image_tag, "dockerfile_path":
+             dockerfile_path, "build_args": build_args, "timeout_seconds": timeout_seconds},
+        ))
+
+    def cancel(self, session: str, *, image_tag: str | None = None) -> Any:
+        """Ends builds that are under way; their calls fail.
+
+        session: the session's id
+        image_tag: those of this image only
+
+        Answers with {cancelled}: how many.
+        """
+        return self._call("docker.cancel", given({"session": session, "image_tag": image_tag}))
+
+    def run(
+        self,
+        session: str,
+        image: str,
+        *,
+        command: Sequence[str] | None = None,
+        name: str | None = None,
+        ports: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        detach: bool | None = None,
+        auto_remove: bool | None = None,
+    ) -> Any:
+        """Runs a container in the session's own Docker daemon, and answers when it has ended unless it is detached.
+
+        session: the session's id
+        image: an image of the session
+        command: instead of the image's
+        name: of the container; the daemon makes one up by default
+        ports: published at the session's address, as "8080:80" or "53:53/udp"; "80" takes a free one
+        env: environment, added to the image's
+        detach: answer when it has started
+        auto_remove: remove it when it has ended, or when the client that waits for it goes away
+
+        Answers with {container_id, container_name, exit_code, logs, truncated, dropped_bytes, elapsed_seconds};
+            detached: without exit_code, logs and what they dropped.
+        """
+        return self._call("docker.run", given(
+            {"session": session, "image": image, "command": command, "name": name, "ports": ports, "env": env,
+             "detach": detach, "auto_remove": auto_remove},
+        ))
+
+    def stop(
+        self,
+        session: str,
+        container_name: str,
+        *,
+        timeout: int | None = None,
+        remove: bool | None = None,
+    ) -> Any:
+        """Stops a container of the session's own Docker daemon.
+
+        session: the session's id
+        container_name: its name or id
+        timeout: seconds until it is killed, 10 by default (0 to 3600)
+        remove: remove it then
+
+        Answers with {container_name, stopped, removed}.
+        """
+        return self._call("docker.stop", given(
+            {"session": session, "container_name": container_name, "timeout": timeout, "remove": remove},
+        ))
+
+    def ps(self, session: str, *, all: bool | None = None) -> Any:
+        """The containers of the session's own Docker daemon.
+
+        session: the session's id
+        all: those that do not run, too
+
+        Answers with {containers: [{container_id, container_name, image, command, state, status, created_at_unix,
+            ports}]}.
+        """
+        return self._call("docker.ps", given({"session": session, "all": all}))
+
+    def images(self, session: str) -> Any:
+        """The images of the session's own Docker daemon.
+
+        session: the session's id
+
+        Answers with {images: [{image_id, tags, size_bytes, created_at_unix}]}.
+        """
+        return self._call("docker.images", given({"session": session}))
+
+
 class EventsMethods:
     """What happens."""
 
@@ -780,6 +898,7 @@ class Methods:
     session: SessionMethods
     volume: VolumeMethods
     exec: ExecMethods
+    docker: DockerMethods
     events: EventsMethods
 
     def hello(self, *, client: str | None = None, api: int | None = None) -> Hello:
@@ -795,5 +914,5 @@ class Methods:
 
 GROUPS: dict[str, Callable[[Call], Any]] = {
     "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "volume":
-    VolumeMethods, "exec": ExecMethods, "events": EventsMethods,
+    VolumeMethods, "exec": ExecMethods, "docker": DockerMethods, "events": EventsMethods,
 }
