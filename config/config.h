@@ -104,6 +104,15 @@ struct config_probe {
 	char **command;		/* exec: argv, NULL-terminated */
 	uint64_t interval_ns;	/* first retry comes after it, too; 20 ms for readiness */
 	uint64_t timeout_ns;	/* of the whole: the session fails when it is not ready by then. 30 s */
+	uint64_t initial_delay_ns;	/* before the first attempt */
+};
+
+struct config_liveness {
+	struct config_probe probe;	/* interval_ns: from one to the next, timeout_ns: of each */
+	uint64_t initial_delay_ns;	/* from ready */
+	uint32_t failure_threshold;	/* in a row */
+	bool restart;			/* else the session ends */
+	uint32_t max_restarts;
 };
 
 struct config_endpoint {
@@ -186,6 +195,7 @@ struct template {
 	uint64_t grace_ns;
 	bool cdp_pipe;		/* the workload gets a debugging pipe at descriptors 3 and 4 ("stop": {"cdp": true}) */
 	struct config_probe readiness;
+	struct config_liveness liveness;	/* probe.kind PROBE_NONE: none */
 	struct config_endpoint *endpoints;
 	size_t n_endpoints;
 	uint64_t ttl_ns, idle_ns;	/* UINT64_MAX: never */

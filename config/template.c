@@ -302,8 +302,31 @@ static const struct member probe_members[] = {
 	  .help = "between two attempts" },
 	{ "timeout_seconds", &type_seconds, FIELD(struct config_probe, timeout_ns), .fallback = "30", .min = 1, .max = 3600,
 	  .help = "a session that is not ready by then has failed" },
+	{ "initial_delay_ms", &type_milliseconds, FIELD(struct config_probe, initial_delay_ns), .fallback = "0", .max = 3600000,
+	  .help = "before the first attempt" },
 };
 static const struct object_table probe_table = OBJECT_TABLE(probe_members, struct config_probe, finish_probe);
+
+/* What it shares with a readiness probe is its first member: the groups and the last check are the same. */
+static const struct member liveness_members[] = {
+	{ "http", &type_group, .object = &http_table, .fallback = "null", .nullable = true, .help = "one of the three" },
+	{ "tcp", &type_group, .object = &tcp_table, .fallback = "null", .nullable = true, .help = "one of the three" },
+	{ "exec", &type_group, .object = &exec_table, .fallback = "null", .nullable = true, .help = "one of the three" },
+	{ "initial_delay_seconds", &type_seconds, FIELD(struct config_liveness, initial_delay_ns), .fallback = "30", .max = 3600,
+	  .help = "from ready to the first attempt" },
+	{ "period_seconds", &type_seconds, FIELD(struct config_liveness, probe.interval_ns), .fallback = "30", .min = 1, .max = 3600,
+	  .help = "from the end of an attempt to the next" },
+	{ "timeout_seconds", &type_seconds, FIELD(struct config_liveness, probe.timeout_ns), .fallback = "5", .min = 1, .max = 600,
+	  .help = "an attempt without an answer by then has failed" },
+	{ "failure_threshold", &type_integer, FIELD(struct config_liveness, failure_threshold), .fallback = "3", .min = 1, .max = 100,
+	  .help = "attempts that fail in a row make the session unhealthy" },
+	{ "action", &type_enum, FIELD(struct config_liveness, restart), .fallback = "\"end\"", .words = "end|restart",
+	  .help = "what becomes of it then. One that is restarted keeps id, owner, deadlines and volumes" },
+	{ "max_restarts", &type_integer, FIELD(struct config_liveness, max_restarts), .fallback = "3", .min = 1, .max = 1000,
+	  .help = "of one session; the next time it ends" },
+};
+static const struct object_table liveness_table = OBJECT_TABLE(liveness_members, struct config_liveness, finish_probe);
+_Static_assert(offsetof(struct config_liveness, probe) == 0, "finish_probe() and the groups rely on it");
 /* clang-format on */
 
 /* ---- endpoints: {"cdp": {"port": 9222, "url": "http://{address}:{port}"}, "docker": {"path": "/run/docker.sock"}} ---- */
@@ -469,6 +492,8 @@ static const struct member template_members[] = {
 	  .help = "what sessions reach, and how they are reached" },
 	{ "readiness", &type_object, FIELD(struct template, readiness), .object = &probe_table, .fallback = "null", .nullable = true,
 	  .help = "when a session is ready; null: once the workload has been executed" },
+	{ "liveness", &type_object, FIELD(struct template, liveness), .object = &liveness_table, .fallback = "null", .nullable = true,
+	  .help = "whether a session that is ready still does its work; null: nobody asks" },
 	{ "endpoints", &type_endpoints, .fallback = "{}",
 	  .help = "ports that clients are told about, by name: {\"port\", \"url\"}" },
 	{ "stop", &type_group, .object = &stop_table, .fallback = "{}",

@@ -90,6 +90,8 @@ static void adopt_running(struct session *session)
 	case SESSION_PAUSED:
 		if (session->frozen != (session->record.state == SESSION_PAUSED))
 			session_enter(session, session->frozen ? SESSION_PAUSED : SESSION_READY);
+		else if (!session->frozen)
+			liveness_begin(session);
 		session_arm_deadline(session);
 		break;
 	default:
@@ -137,7 +139,7 @@ static void adopt_lost(struct session *session)
 		return;
 	}
 	/* It may just be being made; whoever asked for it was never answered, and will ask again. */
-	if (session->record.state == SESSION_CREATING) {
+	if (session->record.state == SESSION_CREATING && session->record.n_restarts == 0) {
 		super_link_tell(&lifecycle->super, SUPER_KILL, session->record.id, ignore_answer, lifecycle);
 		session->discard = true;
 	}

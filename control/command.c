@@ -221,7 +221,7 @@ int command_exec(const struct config *config, const struct template *template, c
 	return write_spec(&header, &argv, template, &image, request, err);
 }
 
-int command_probe(const struct template *template, struct err *err)
+int command_probe(const struct template *template, char *const *command, struct err *err)
 {
 	static const struct image no_image;
 	static const struct command_request no_request;
@@ -231,7 +231,7 @@ int command_probe(const struct template *template, struct err *err)
 	int r = fill_header(&header, template, &no_image, err);
 	if (r < 0)
 		return r;
-	for (char **arg = template->readiness.command; *arg; arg++) {
+	for (char *const *arg = command; *arg; arg++) {
 		r = strings_add(&argv, *arg);
 		if (r < 0)
 			return err_set(err, r, "probe", "%s", template->name);

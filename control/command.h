@@ -34,4 +34,4 @@ int command_exec(const struct config *config, const struct template *template, c
 	struct err *err);
 
 /* The spec of the template's exec probe, likewise; its environment is the template's. */
-int command_probe(const struct template *template, struct err *err);
+int command_probe(const struct template *template, char *const *command, struct err *err);

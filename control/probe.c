@@ -47,8 +47,12 @@ static void attempt_failed(struct probe *probe, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(probe->last_error, sizeof(probe->last_error), format, ap);
 	va_end(ap);
+	if (probe->once) {
+		finish(probe, -EAGAIN);
+		return;
+	}
 	end_attempt(probe);
-	if (loop_arm(probe->loop, &probe->next, boottime_ns() + probe->template->readiness.interval_ns) < 0)
+	if (loop_arm(probe->loop, &probe->next, boottime_ns() + probe->config->interval_ns) < 0)
 		finish(probe, -ETIMEDOUT);
 }
 
@@ -78,7 +82,7 @@ static void on_answer_bytes(struct loop_io *io, uint32_t revents _unused_)
 
 static void ask_http(struct probe *probe, int fd)
 {
-	const struct config_probe *config = &probe->template->readiness;
+	const struct config_probe *config = probe->config;
 	_free_ char *request = NULL;
 
 	probe->io = (struct loop_io){ .fd = fd, .fn = on_answer_bytes };
@@ -106,7 +110,7 @@ static void ask_http(struct probe *probe, int fd)
 static void on_connected(void *owner, struct msg *answer)
 {
 	struct probe *probe = owner;
-	const struct config_probe *config = &probe->template->readiness;
+	const struct config_probe *config = probe->config;
 
 	/* The link ended: the session is told so and cancels this probe. */
 	if (!answer)
@@ -134,7 +138,7 @@ static void on_connected(void *owner, struct msg *answer)
 
 static int attempt_connect(struct probe *probe)
 {
-	const struct config_probe *config = &probe->template->readiness;
+	const struct config_probe *config = probe->config;
 	struct init_connect request = { .port = config->port, .family = FAMILY_ANY };
 	struct init_connect_path path_request = { 0 };
 
@@ -171,7 +175,7 @@ static void on_exec_exited(struct init_exec *exec, int exit_code, int signal)
 static int attempt_exec(struct probe *probe)
 {
 	struct err err;
-	_close_ int spec = command_probe(probe->template, &err);
+	_close_ int spec = command_probe(probe->template, probe->config->command, &err);
 
 	if (spec < 0)
 		return spec;
@@ -181,12 +185,17 @@ static int attempt_exec(struct probe *probe)
 	return init_link_exec(probe->link, &probe->exec, fds);
 }
 
+static uint64_t limit_ns(const struct probe *probe)
+{
+	return probe->once ? probe->config->timeout_ns : ATTEMPT_NS;
+}
+
 static void attempt(struct probe *probe)
 {
-	int r = loop_arm(probe->loop, &probe->limit, boottime_ns() + ATTEMPT_NS);
+	int r = loop_arm(probe->loop, &probe->limit, boottime_ns() + limit_ns(probe));
 
 	if (r == 0)
-		r = probe->template->readiness.kind == PROBE_EXEC ? attempt_exec(probe) : attempt_connect(probe);
+		r = probe->config->kind == PROBE_EXEC ? attempt_exec(probe) : attempt_connect(probe);
 	if (r < 0)
 		attempt_failed(probe, "%s", strerror(-r));
 }
@@ -200,9 +209,9 @@ static void on_limit(struct loop_timer *timer)
 {
 	struct probe *probe = container_of(timer, struct probe, limit);
 
-	if (probe->template->readiness.kind == PROBE_EXEC)
+	if (probe->config->kind == PROBE_EXEC)
 		init_link_signal(probe->link, &probe->exec, SIGKILL, true);
-	attempt_failed(probe, "no answer within %u s", (unsigned)(ATTEMPT_NS / NS_PER_SEC));
+	attempt_failed(probe, "no answer within %u s", (unsigned)(limit_ns(probe) / NS_PER_SEC));
 }
 
 static void on_deadline(struct loop_timer *timer)
@@ -214,18 +223,33 @@ static void on_deadline(struct loop_timer *timer)
 	finish(probe, -ETIMEDOUT);
 }
 
-int probe_start(struct probe *probe, struct loop *loop, uint64_t deadline_ns)
+static void begin(struct probe *probe, struct loop *loop, bool once)
 {
 	probe->loop = loop;
+	probe->once = once;
 	probe->next.fn = on_next;
 	probe->limit.fn = on_limit;
 	probe->deadline.fn = on_deadline;
 	probe->io.fd = -1;
 	probe->last_error[0] = '\0';
-	int r = loop_arm(loop, &probe->deadline, deadline_ns);
-	if (r < 0)
-		return r;
 	probe->running = true;
+}
+
+int probe_start(struct probe *probe, struct loop *loop, uint64_t deadline_ns)
+{
+	begin(probe, loop, false);
+	int r = loop_arm(loop, &probe->deadline, deadline_ns);
+	if (r == 0 && probe->config->initial_delay_ns > 0)
+		r = loop_arm(loop, &probe->next, boottime_ns() + probe->config->initial_delay_ns);
+	else if (r == 0)
+		attempt(probe);
+	if (r < 0)
+		probe_cancel(probe);
+	return r;
+}
+
+void probe_once(struct probe *probe, struct loop *loop)
+{
+	begin(probe, loop, true);
 	attempt(probe);
-	return 0;
 }

@@ -21,7 +21,7 @@ static const struct {
 	[SESSION_STARTING] = { TO(SESSION_READY) | TO(SESSION_STOPPING) | TO(SESSION_ENDED),    "session.starting" },
 	[SESSION_READY]    = { TO(SESSION_PAUSED) | TO(SESSION_STOPPING) | TO(SESSION_ENDED),   "session.ready" },
 	[SESSION_PAUSED]   = { TO(SESSION_READY) | TO(SESSION_STOPPING) | TO(SESSION_ENDED),    "session.paused" },
-	[SESSION_STOPPING] = { TO(SESSION_ENDED),                                               "session.stopping" },
+	[SESSION_STOPPING] = { TO(SESSION_ENDED) | TO(SESSION_CREATING),                                              "session.stopping" },
 	[SESSION_ENDED]    = { 0,                                                               "session.ended" },
 };
 /* clang-format on */
@@ -179,6 +179,7 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	session->template = config_template(lifecycle_config(lifecycle), record->template);
 	session->spec_fd = session->cgroup_fd = session->output_fd = -1;
 	session->deadline.fn = on_deadline;
+	liveness_init(&session->liveness);
 	session->saved_activity_ns = record->last_activity_boot_ns == NEVER ? 0 : record->last_activity_boot_ns;
 	list_init(&session->of_all);
 	list_init(&session->of_ended);
@@ -210,8 +211,7 @@ static void fail_change(struct session *session, struct call **change)
 			session->record.id);
 }
 
-/* Everything that only a session that runs has. */
-static void release_runtime(struct session *session)
+void session_release_run(struct session *session)
 {
 	struct loop *loop = lifecycle_loop(session->lifecycle);
 
@@ -247,7 +247,8 @@ static void unlink_session(struct session *session)
 
 void session_forget(struct session *session)
 {
-	release_runtime(session);
+	session_release_run(session);
+	liveness_release(session);
 	super_link_forget(&session->lifecycle->super, session);
 	close_fdp(&session->output_fd);
 	unlink_session(session);
@@ -256,7 +257,8 @@ void session_forget(struct session *session)
 
 void session_free(struct session *session)
 {
-	release_runtime(session);
+	session_release_run(session);
+	liveness_release(session);
 	super_link_forget(&session->lifecycle->super, session);
 	if (!session->forgotten)
 		unlink_session(session);
@@ -297,6 +299,7 @@ static void became_ready(struct session *session)
 {
 	struct record *record = &session->record;
 
+	liveness_begin(session);
 	if (record->ready_at_ns != NEVER)
 		return;
 	record->ready_at_ns = realtime_ns();
@@ -324,9 +327,17 @@ static void ended(struct session *session)
 	session->record.end.at_ns = realtime_ns();
 	if (session->record.end.reason == END_OOM)
 		session_emit(session, "session.oom", NULL);
-	release_runtime(session);
+	session_release_run(session);
+	liveness_release(session);
 	volumes_release(session);
 	session_end_followers(session);
+}
+
+static const char *event_of(enum session_state from, enum session_state state)
+{
+	if (from == SESSION_PAUSED && state == SESSION_READY)
+		return "session.resumed";
+	return from == SESSION_STOPPING && state == SESSION_CREATING ? "session.restarting" : states[state].event;
 }
 
 void session_enter(struct session *session, enum session_state state)
@@ -338,6 +349,7 @@ void session_enter(struct session *session, enum session_state state)
 	lifecycle->n_by_state[from]--;
 	lifecycle->n_by_state[state]++;
 	session->record.state = state;
+	liveness_end(session);
 	if (state == SESSION_READY)
 		became_ready(session);
 	else if (state == SESSION_ENDED)
@@ -348,8 +360,7 @@ void session_enter(struct session *session, enum session_state state)
 	if (session->record.end.reason != END_NONE)
 		session_tell_stopping(session);
 	if (state != SESSION_STOPPING)
-		session_emit(session,
-			from == SESSION_PAUSED && state == SESSION_READY ? "session.resumed" : states[state].event,
+		session_emit(session, event_of(from, state),
 			state == SESSION_ENDED ? session_end_json(&session->record.end) : NULL);
 	session_changed(session);
 }

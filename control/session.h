@@ -18,6 +18,7 @@
 #include "control/index.h"
 #include "control/init_link.h"
 #include "control/list.h"
+#include "control/liveness.h"
 #include "control/probe.h"
 #include "control/record.h"
 
@@ -60,6 +61,7 @@ struct session {
 	/* From inside */
 	struct init_link init;
 	struct probe probe;
+	struct liveness liveness;
 	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;
 	size_t n_execs; /* commands that clients have under way: with one the session is not idle */
@@ -85,6 +87,9 @@ void session_forget(struct session *session);
 void session_free(struct session *session);
 
 struct session *session_find(const struct lifecycle *lifecycle, const char *id);
+
+/* Releases what only a session that runs has. */
+void session_release_run(struct session *session);
 
 /* Moves SESSION to STATE; a step that the table does not have is a fault of this program. */
 void session_enter(struct session *session, enum session_state state);

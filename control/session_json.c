@@ -156,6 +156,7 @@ json_t *session_json(const struct session *session)
 		{ "expires_at",       live ? json_time(record->expires_at_ns) : json_null() },
 		{ "idle_deadline",    live ? idle_deadline(record) : json_null() },
 		{ "last_activity_at", json_time(record->last_activity_at_ns) },
+		{ "restarts",         json_integer(record->n_restarts) },
 		{ "end",              session_end_json(&record->end) },
 		{ "address",          live ? or_null(record->address) : json_null() },
 		{ "ipv6",             live ? or_null(record->address6) : json_null() },

@@ -94,6 +94,8 @@ static void on_limits_set(void *owner, struct msg *answer)
 	/* Also after a failure: of several limits the first may have been changed. */
 	json_decref(session->record.limits);
 	session->record.limits = session_limits_json(&set->limits, set->enforced);
+	if (session->liveness.create)
+		session->liveness.create->limits = set->limits;
 	session_changed(session);
 	if (set->err.num < 0) {
 		call_fail(call, E_FAILED, false,

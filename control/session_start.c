@@ -81,6 +81,7 @@ void session_probe(struct session *session)
 		deadline = UINT64_MAX;
 	session->probe.link = &session->init;
 	session->probe.template = template;
+	session->probe.config = &template->readiness;
 	session->probe.null_fd = session->lifecycle->null_fd;
 	session->probe.on_done = on_probed;
 	int r = probe_start(&session->probe, lifecycle_loop(session->lifecycle),
@@ -158,6 +159,7 @@ void session_launch(struct session *session)
 	_close_ int spec = steal_fd(&session->spec_fd);
 
 	list_remove(&session->of_launch);
+	liveness_keep(session, create, spec);
 	session->asked = true;
 	int r = super_link_send(&session->lifecycle->super, &create->header, &spec, 1, on_created, session);
 	if (r < 0) {

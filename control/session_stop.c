@@ -110,8 +110,11 @@ void session_stop(struct session *session, enum end_reason reason, uint64_t grac
 {
 	bool unsent = !list_is_empty(&session->of_launch);
 
-	if (session->record.state == SESSION_STOPPING)
+	if (session->record.state == SESSION_STOPPING) {
+		/* Somebody wants its end, and not another beginning. */
+		session->liveness.restarting &= reason == END_NONE;
 		shorten_grace(session, grace_ns);
+	}
 	if (session->record.state >= SESSION_STOPPING)
 		return;
 	if (session->record.end.reason == END_NONE)
@@ -272,5 +275,6 @@ void session_gone(struct session *session)
 	find_reason(session, NULL);
 	if (wants_log_tail(end) && !end->log_tail)
 		end->log_tail = logs_tail(session->output_fd);
-	session_enter(session, SESSION_ENDED);
+	if (!liveness_restart(session))
+		session_enter(session, SESSION_ENDED);
 }

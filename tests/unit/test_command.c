@@ -227,7 +227,7 @@ static void test_probe(void **state)
 	struct err err;
 
 	f->template.readiness = (struct config_probe){ .kind = PROBE_EXEC, .command = argv };
-	_close_ int fd = command_probe(&f->template, &err);
+	_close_ int fd = command_probe(&f->template, argv, &err);
 	assert_int_equal(spec_read(fd, &spec), 0);
 	expect_strings(spec.argv, "test|-e|/ready|");
 	expect_strings(spec.envp, "PATH=/bin|LANG=C|");

@@ -243,7 +243,7 @@ static void test_init_sends_no_socket(void **state)
 	host->fault = FAULT_PIPE;
 	struct call *call = host_error(host, method_session_create, json_pack("{s:s}", "template", "http"));
 	assert_int_equal(call->kind, E_TIMEOUT);
-	assert_non_null(strstr(call->message, "no TCP socket"));
+	assert_non_null(strstr(call->message, "no such socket"));
 	call_free(call);
 }
 
