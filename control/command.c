@@ -221,6 +221,29 @@ int command_exec(const struct config *config, const struct template *template, c
 	return write_spec(&header, &argv, template, &image, request, err);
 }
 
+int command_files(const struct config *config, const struct template *template, const char *user, struct err *err)
+{
+	static const struct image no_image;
+	static const struct command_request no_request;
+	static char *name[] = { "carrel-files", NULL };
+	const struct strings argv = { .items = name, .n = 1 };
+	_cleanup_(image_release) struct image image = { 0 };
+	struct spec_header header = { 0 };
+
+	if (!template->command) {
+		int r = image_load(config->state_dir, template->image, &image, err);
+		if (r < 0)
+			return r;
+	}
+	int r = fill_header(&header, template, &image, err);
+	if (r < 0)
+		return r;
+	if (user && copy_string(header.user, sizeof(header.user), user) < 0)
+		return err_set(err, -ENAMETOOLONG, "user", "%s", user);
+	copy_string(header.cwd, sizeof(header.cwd), "/");
+	return write_spec(&header, &argv, template, &no_image, &no_request, err);
+}
+
 int command_probe(const struct template *template, char *const *command, struct err *err)
 {
 	static const struct image no_image;

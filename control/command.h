@@ -33,5 +33,11 @@ int command_workload(const struct config *config, const struct template *templat
 int command_exec(const struct config *config, const struct template *template, const struct command_request *request,
 	struct err *err);
 
+/*
+ * The spec of a file child (wire/files.h) that is USER or, for NULL, the workload's. It has an argument and an
+ * environment because every spec has; nothing is executed.
+ */
+int command_files(const struct config *config, const struct template *template, const char *user, struct err *err);
+
 /* The spec of the template's exec probe, likewise; its environment is the template's. */
 int command_probe(const struct template *template, char *const *command, struct err *err);

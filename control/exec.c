@@ -13,7 +13,7 @@ static const char *param_string(const struct call *call, const char *name)
 	return json_string_value(json_object_get(call_params(call), name));
 }
 
-/* Why SESSION takes no command now; false when it does. */
+/* Why nothing can be done inside SESSION now; false when it can. */
 static bool fail_state(const struct session *session, struct call *call)
 {
 	const struct error_details details = { .session = session->record.id };
@@ -22,8 +22,8 @@ static bool fail_state(const struct session *session, struct call *call)
 	if (state == SESSION_CREATING)
 		call_fail(call, E_NOT_READY, true, &details, "session %s is being created", session->record.id);
 	else if (state != SESSION_STARTING && state != SESSION_READY)
-		call_fail(call, E_INVALID_STATE, false, &details, "session %s is %s, and runs no command",
-			session->record.id, session_state_name(state));
+		call_fail(call, E_INVALID_STATE, false, &details, "session %s is %s", session->record.id,
+			session_state_name(state));
 	else if (session->frozen)
 		call_fail(call, E_INVALID_STATE, false, &details, "session %s is just being paused",
 			session->record.id);
@@ -34,7 +34,7 @@ static bool fail_state(const struct session *session, struct call *call)
 	return true;
 }
 
-struct session *exec_session(struct call *call)
+struct session *session_for_work(struct call *call)
 {
 	struct session *session = session_of_call(call);
 
@@ -47,6 +47,16 @@ struct session *exec_session(struct call *call)
 			session->record.id, session->record.template);
 		return NULL;
 	}
+	return session;
+}
+
+struct session *exec_session(struct call *call)
+{
+	struct session *session = session_for_work(call);
+
+	if (!session)
+		return NULL;
+	const struct error_details details = { .session = session->record.id };
 	if (session->n_execs >= EXECS_PER_SESSION) {
 		call_fail(call, E_LIMIT, true, &details, "session %s runs %d commands, and takes no more",
 			session->record.id, EXECS_PER_SESSION);

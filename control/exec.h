@@ -20,6 +20,12 @@ enum { EXECS_PER_SESSION = 64 };
 enum { EXEC_STDIN, EXEC_STDOUT, EXEC_STDERR, EXEC_STDIO };
 
 /*
+ * The session that CALL names, if something can be done in it now. Otherwise answers the call (not_found, not_ready,
+ * invalid_state, unavailable) and returns NULL.
+ */
+struct session *session_for_work(struct call *call);
+
+/*
  * The session that CALL names, if it takes a command now. Otherwise answers the call (not_found, not_ready,
  * invalid_state, limit, unavailable) and returns NULL.
  */

@@ -119,17 +119,27 @@ static void on_exec_answer(void *owner, struct msg *answer)
 	exec->on_started(exec, &started->err, started->pid);
 }
 
-int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds[static 4])
+static int start(struct init_link *link, struct init_exec *exec, enum init_op op, const int *fds, size_t n_fds)
 {
 	struct init_plain request = { 0 };
 
-	msg_init(&request.header, INIT_EXEC, 0, sizeof(request));
-	int r = init_link_send(link, &request.header, fds, 4, on_exec_answer, exec);
+	msg_init(&request.header, (uint16_t)op, 0, sizeof(request));
+	int r = init_link_send(link, &request.header, fds, n_fds, on_exec_answer, exec);
 	if (r < 0)
 		return r;
 	exec->id = request.header.id;
 	list_append(&link->execs, &exec->of_link);
 	return 0;
+}
+
+int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds[static 4])
+{
+	return start(link, exec, INIT_EXEC, fds, 4);
+}
+
+int init_link_files(struct init_link *link, struct init_exec *exec, int spec, int channel)
+{
+	return start(link, exec, INIT_FILES, (const int[]){ spec, channel }, 2);
 }
 
 void init_link_forget_exec(struct init_link *link, struct init_exec *exec)

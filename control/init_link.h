@@ -44,6 +44,8 @@ int init_link_send(
 
 /* Starts a command; FDS are its spec, stdin, stdout and stderr, all borrowed. Set EXEC's functions before. */
 int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds[static 4]);
+/* Starts a file child (wire/files.h) on CHANNEL, likewise; of SPEC only the user counts. */
+int init_link_files(struct init_link *link, struct init_exec *exec, int spec, int channel);
 /* EXEC's functions are not called any more; the command goes on. Harmless when it is not running. */
 void init_link_forget_exec(struct init_link *link, struct init_exec *exec);
 

@@ -19,6 +19,7 @@ enum {
 	MAX_ARG_BYTES = 131071, /* the kernel's MAX_ARG_STRLEN, less its NUL */
 	MAX_SECONDS = 366 * 24 * 3600,
 	MAX_PAGE = 1000,
+	MAX_PATH = 4095,
 	MAX_LOG_BYTES = 512 * 1024,
 };
 
@@ -31,6 +32,13 @@ enum {
 	{ "session", P_NAME, .one_of = true, .help = "the session's id" }, \
 	{ "owner", P_STRING, .one_of = true, .min = 1, .max = MAX_OWNER, .help = "or its owner: the newest of his sessions, one that has not ended first" }
 #define VOLUME   { "volume", P_NAME, .required = true, .help = "the volume's name" }
+#define PATH(text) { "path", P_STRING, .required = true, .min = 1, .max = MAX_PATH, .help = text }
+#define MODE(text) { "mode", P_STRING, .min = 1, .max = 5, .help = "permissions in octal, \"0644\"; " text }
+#define STREAM_PARAM(text) { "stream", P_BOOL, .help = text }
+#define VIA { "via", P_ENUM, .values = "token|fd", .help = "fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default" }
+#define FILE_COMMON \
+	{ "user", P_STRING, .min = 1, .max = 63, .help = "whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default" }, \
+	{ "timeout_seconds", P_NUMBER, .min = 0.001, .max = MAX_SECONDS, .help = "then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends" }
 #define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
 /* What session.create and session.ensure have in common. */
 #define CREATION \
@@ -212,6 +220,77 @@ const struct method method_table[] = {
 	} },
 	{ "docker.images", ROLE_CLIENT, "The images of the session's own Docker daemon.",
 	  "{images: [{image_id, tags, size_bytes, created_at_unix}]}", method_docker_images, { SESSION } },
+
+	{ "file.stat", ROLE_CLIENT, "What a file in a session is.",
+	  "{type, size_bytes, mode, uid, gid, modified_at, links, target}: target of a symlink only", method_file_stat, {
+		SESSION, PATH("absolute"),
+		{ "follow", P_BOOL, .help = "of a symlink: what it leads to; by default itself" },
+		FILE_COMMON,
+	}, .reads = true },
+	{ "file.list", ROLE_CLIENT, "What is in a directory, in order of names, a page at a time.",
+	  "{entries: [{path, …as file.stat, unread}], next_cursor}: paths relative to the directory; unread: why a directory could not be gone into; null on the last page", method_file_list, {
+		SESSION, PATH("of the directory, absolute"),
+		{ "recursive", P_BOOL, .help = "and in the directories below, at most 100 deep" },
+		{ "cursor", P_STRING, .min = 4, .max = 5464, .help = "next_cursor of the page before" },
+		FILE_COMMON,
+	}, .reads = true },
+	{ "file.read", ROLE_CLIENT, "The contents of a regular file: up to 1 MiB in the answer, more by a stream.",
+	  "{content, encoding, length, …as file.stat}, or {transfer, stream, length, …as file.stat} with so many bytes to come (null: up to the end)", method_file_read, {
+		SESSION, PATH("absolute; a symlink is followed"),
+		{ "offset", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "of the first byte" },
+		{ "length", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "at most so many bytes; all by default" },
+		{ "encoding", P_ENUM, .values = "utf-8|base64", .help = "base64 also for what is text; what is none always comes so" },
+		STREAM_PARAM("true: by a stream, however short; false: never, more than 1 MiB is an error"),
+		VIA, FILE_COMMON,
+	}, .reads = true },
+	{ "file.write", ROLE_CLIENT, "Writes a regular file, which appears, or replaces what has its name, when it is complete; a failure leaves nothing. By a stream: send, end your side, then file.wait.",
+	  "as file.stat; or {transfer, stream}", method_file_write, {
+		SESSION, PATH("absolute; a symlink is replaced, not followed"),
+		{ "content", P_STRING, .max = 1 << 20, .help = "what it is to hold" },
+		{ "encoding", P_ENUM, .values = "utf-8|base64", .help = "of content; utf-8 by default" },
+		STREAM_PARAM("true: the contents come by a stream, of any size"),
+		{ "size_bytes", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "of a stream: with any other number of bytes the file is not put in place. Here or in file.wait" },
+		MODE("that of the file it replaces by default, else 0644"),
+		{ "create_parents", P_BOOL, .help = "makes the directories above it that are missing" },
+		VIA, FILE_COMMON,
+	} },
+	{ "file.mkdir", ROLE_CLIENT, "Makes a directory.",
+	  "as file.stat", method_file_mkdir, {
+		SESSION, PATH("absolute"),
+		MODE("0755 by default"),
+		{ "create_parents", P_BOOL, .help = "makes those above it, too; and it may be there already" },
+		FILE_COMMON,
+	} },
+	{ "file.move", ROLE_CLIENT, "Gives a file or directory another name in the same file system.",
+	  "as file.stat, of the new name", method_file_move, {
+		SESSION, PATH("absolute"),
+		{ "to", P_STRING, .required = true, .min = 1, .max = MAX_PATH, .help = "the new one, absolute" },
+		{ "replace", P_BOOL, .help = "false: what has that name stays, and the error is already_exists; true by default" },
+		FILE_COMMON,
+	} },
+	{ "file.delete", ROLE_CLIENT, "Removes a file, a symlink or a directory.",
+	  "{removed}: how many", method_file_delete, {
+		SESSION, PATH("absolute; a symlink itself"),
+		{ "recursive", P_BOOL, .help = "with all that is in it; by default a directory must be empty" },
+		FILE_COMMON,
+	} },
+	{ "file.wait", ROLE_CLIENT, "Answers when a stream of file.read, file.write, archive.get or archive.put has ended, with how. An outcome is kept for 60 seconds.",
+	  "{transfer, size_bytes}, of a written file …as file.stat, of an archive {entries, skipped, first_skipped}", method_file_wait, {
+		SESSION,
+		{ "transfer", P_STRING, .required = true, .min = 1, .max = 32, .help = "as answered" },
+		{ "size_bytes", P_INTEGER, .min = 0, .max = MAX_SEQ, .help = "of file.write: how many bytes were sent. Required if file.write was not told" },
+	}, .reads = true },
+	{ "archive.get", ROLE_CLIENT, "A directory with all that is in it, or one file, as a tar by a stream. Sockets and devices are left out.",
+	  "{transfer, stream}", method_archive_get, {
+		SESSION, PATH("absolute; the names in the tar are relative to it"),
+		VIA, FILE_COMMON,
+	}, .reads = true },
+	{ "archive.put", ROLE_CLIENT, "Unpacks a tar that comes by a stream below a directory, and nowhere else. Modes, times, links and holes are kept; owners where the user may; devices are left out.",
+	  "{transfer, stream}", method_archive_put, {
+		SESSION, PATH("of the directory, absolute"),
+		{ "create_parents", P_BOOL, .help = "makes it, and those above it, if it is not there" },
+		VIA, FILE_COMMON,
+	} },
 
 	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",
 	  "{last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null", method_events_subscribe, {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "control/docker.h"
+#include "control/file_pool.h"
 #include "control/lifecycle.h"
 
 /* Activity is saved when what the registry has is older than this: a crash moves an idle deadline by no more. */
@@ -131,6 +132,12 @@ void session_arm_deadline(struct session *session)
 		loop_arm(loop, &session->deadline, at);
 }
 
+/* Something that a client asked for is under way. */
+static bool is_busy(const struct session *session)
+{
+	return session->n_execs > 0 || (session->files && session->files->n_transfers > 0);
+}
+
 static void on_deadline(struct loop_timer *timer)
 {
 	struct session *session = container_of(timer, struct session, deadline);
@@ -140,10 +147,10 @@ static void on_deadline(struct loop_timer *timer)
 		return;
 	if (now >= session->record.expires_boot_ns)
 		session_stop(session, END_EXPIRED, session_grace_ns(session));
-	else if (now >= idle_boot_ns(session) && session->n_execs == 0)
+	else if (now >= idle_boot_ns(session) && !is_busy(session))
 		session_stop(session, END_IDLE, session_grace_ns(session));
 	else {
-		if (session->n_execs > 0)
+		if (is_busy(session))
 			session_touch(session);
 		session_arm_deadline(session);
 	}
@@ -217,6 +224,7 @@ void session_release_run(struct session *session)
 
 	probe_cancel(&session->probe);
 	docker_session_ended(session);
+	file_pool_end(session);
 	init_link_close(&session->init);
 	fail_change(session, &session->change);
 	fail_change(session, &session->limiting);

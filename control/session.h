@@ -23,6 +23,7 @@
 #include "control/record.h"
 
 struct lifecycle;
+struct file_pool;
 
 /* The sessions of one owner, of one user or from one template; lives as long as it has any. */
 struct account {
@@ -64,6 +65,7 @@ struct session {
 	struct liveness liveness;
 	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;
+	struct file_pool *files; /* file children (control/file_pool.h); NULL: none was needed yet */
 	size_t n_execs; /* commands that clients have under way: with one the session is not idle */
 	uint64_t watch_pause_ns; /* until init is asked again */
 	/* Deadlines */

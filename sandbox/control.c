@@ -154,6 +154,7 @@ static const struct {
 	{ INIT_CONNECT,      connect_request },
 	{ INIT_WATCH_OUTPUT, on_watch_output },
 	{ INIT_CONNECT_PATH, connect_path_request },
+	{ INIT_FILES,        exec_request },
 };
 /* clang-format on */
 

@@ -38,26 +38,21 @@ static struct exec *find_free(struct serve *serve)
 	return serve->n_execs_used < ARRAY_SIZE(serve->execs) ? &serve->execs[serve->n_execs_used++] : NULL;
 }
 
-static void answer_started(struct serve *serve, uint32_t asked_by, uint64_t id, pid_t pid, const struct err *err)
+static void answer_started(struct serve *serve, const struct exec *exec, pid_t pid, const struct err *err)
 {
 	struct init_started started = { .err = *err, .pid = pid };
 
-	msg_init(&started.header, INIT_EXEC | MSG_REPLY, id, sizeof(started));
-	control_answer(serve, asked_by, &started.header, NULL, 0);
+	msg_init(&started.header, exec->op | MSG_REPLY, exec->id, sizeof(started));
+	control_answer(serve, exec->asked_by, &started.header, NULL, 0);
 }
 
 /* ---- requests ---- */
 
-static int start(struct serve *serve, const struct msg *msg, struct err *err)
+static int start(struct serve *serve, const struct msg *msg, struct exec new, struct err *err)
 {
-	const struct spawn what = {
-		.rules = &serve->rules,
-		.spec = msg->fds[0],
-		.fds = { msg->fds[1], msg->fds[2], msg->fds[3] },
-		.n_fds = SPAWN_STDIO,
-	};
-	struct exec new = { .id = msg->header.id, .state = EXEC_STARTING, .asked_by = serve->n_controls };
+	struct spawn what = { .rules = &serve->rules, .spec = msg->fds[0], .n_fds = msg->n_fds - 1 };
 
+	memcpy(what.fds, msg->fds + 1, what.n_fds * sizeof(int));
 	if (new.id == 0 || find_by_id(serve, new.id))
 		return err_set(err, -EEXIST, "spawn", "number %llu", (unsigned long long)new.id);
 	struct exec *exec = find_free(serve);
@@ -74,10 +69,13 @@ static int start(struct serve *serve, const struct msg *msg, struct err *err)
 
 void exec_request(struct serve *serve, struct msg *msg)
 {
+	const struct exec new = {
+		.id = msg->header.id, .op = msg->header.op, .state = EXEC_STARTING, .asked_by = serve->n_controls
+	};
 	struct err err = { 0 };
 
-	if (start(serve, msg, &err) < 0)
-		answer_started(serve, serve->n_controls, msg->header.id, 0, &err);
+	if (start(serve, msg, new, &err) < 0)
+		answer_started(serve, &new, 0, &err);
 }
 
 void exec_signal(struct serve *serve, struct msg *msg)
@@ -108,7 +106,7 @@ void exec_ready(struct serve *serve, size_t index)
 	if (r == 0)
 		return;
 	serve_drop(serve, &exec->pipe);
-	answer_started(serve, exec->asked_by, exec->id, r < 0 ? 0 : exec->pid, &err);
+	answer_started(serve, exec, r < 0 ? 0 : exec->pid, &err);
 	/* One that was not started leaves a child to be reaped, which is then nobody's. */
 	exec->state = r < 0 ? EXEC_FREE : EXEC_RUNNING;
 }

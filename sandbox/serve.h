@@ -44,6 +44,7 @@ enum exec_state {
 
 struct exec {
 	uint64_t id;
+	uint16_t op; /* INIT_EXEC or INIT_FILES */
 	pid_t pid;
 	enum exec_state state;
 	uint32_t asked_by; /* number of the connection that INIT_EXEC came from */
@@ -105,6 +106,7 @@ void control_tell(struct serve *serve);
 
 /* ---- sandbox/execs.c: commands ---- */
 
+/* INIT_EXEC and INIT_FILES. */
 void exec_request(struct serve *serve, struct msg *msg);
 void exec_signal(struct serve *serve, struct msg *msg);
 /* A command that is being started has become what it should, or not. */

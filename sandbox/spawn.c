@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "sandbox/file_child.h"
 #include "sandbox/sys.h"
 #include "sandbox/users.h"
 #include "wire/spec.h"
@@ -41,6 +42,8 @@ static int child_spec(struct child *child)
  *   0, 1, 2   the command's stdin, stdout, stderr
  *   3, 4      the debugging pipe, only where the spec asks for it
  *   3 or 5    the pipe to init, closed by exec
+ * or, of a file child,
+ *   0, 1      its channel, the pipe to init
  * and everything above is closed.
  */
 static int child_descriptors(struct child *child)
@@ -161,6 +164,10 @@ static int child_exec(struct child *child)
 	sigset_t none;
 	int r;
 
+	if (child->what->n_fds == SPAWN_FILES) {
+		close_fd(child->pipe); /* as an exec would have */
+		file_child_serve(STDIN_FILENO);
+	}
 	/* Dispositions are the defaults: init never changes one. */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

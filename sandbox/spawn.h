@@ -3,6 +3,8 @@
  * Starting a command: the workload, and everything that control has run in the session. The child that becomes the
  * command does whatever could wait or be lied to (reading /etc/passwd, entering a directory, finding the program), so
  * that init itself never resolves a path once the session is under way.
+ *
+ * A file child (sandbox/file_child.h) begins as a command does, with a command's rights, and executes nothing.
  */
 #pragma once
 
@@ -20,6 +22,7 @@ struct spawn_rules {
 };
 
 enum {
+	SPAWN_FILES = 1, /* a file child: its channel */
 	SPAWN_STDIO = 3,
 	SPAWN_CDP = 5, /* and descriptors 3 and 4: the debugging pipe, which the spec must ask for */
 };
@@ -28,7 +31,7 @@ struct spawn {
 	const struct spawn_rules *rules;
 	int spec;
 	int fds[SPAWN_CDP]; /* become the command's descriptors 0, 1, ...; borrowed */
-	size_t n_fds;
+	size_t n_fds; /* SPAWN_* */
 	/*
 	 * Nothing of the session runs yet: the child then shares init's memory until it executes the command, and init
 	 * waits for that. Later a user of the session could stop the child by a signal, and init with it.
@@ -43,7 +46,7 @@ struct spawn {
 int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *err);
 
 /*
- * What became of it: 1 when the program has been executed, 0 while that is open, or the negative errno of what failed,
+ * What became of it: 1 when the program has been executed or the file child serves, 0 while that is open, or the negative errno of what failed,
  * with ERR filled: step "spec", "descriptors", "session", "limits", "user", "cwd" or "exec" and its object. The child
  * then exits by itself.
  */

@@ -55,6 +55,7 @@ const struct msg_shape init_requests[] = {
 	{ INIT_CONNECT,      0, 0, sizeof(struct init_connect), "connect",      check_connect },
 	{ INIT_WATCH_OUTPUT, 0, 0, sizeof(struct init_plain),   "watch-output", NULL },
 	{ INIT_CONNECT_PATH, 0, 0, sizeof(struct init_connect_path), "connect-path", check_connect_path },
+	{ INIT_FILES,        2, 2, sizeof(struct init_plain),   "files",        NULL },
 };
 const size_t n_init_requests = ARRAY_SIZE(init_requests);
 
@@ -65,6 +66,7 @@ const struct msg_shape init_answers[] = {
 	{ INIT_CONNECT | MSG_REPLY,      0, 1, sizeof(struct init_done),      "connected", check_done },
 	{ INIT_WATCH_OUTPUT | MSG_REPLY, 0, 0, sizeof(struct init_done),      "watching",  check_done },
 	{ INIT_CONNECT_PATH | MSG_REPLY, 0, 1, sizeof(struct init_done),      "path-connected", check_done },
+	{ INIT_FILES | MSG_REPLY,        0, 0, sizeof(struct init_started),   "files-started", check_started },
 	{ INIT_EV_HELLO,                 0, 0, sizeof(struct init_hello),     "ev-hello",  NULL },
 	{ INIT_EV_EXITED,                0, 0, sizeof(struct init_ev_exited), "ev-exited", NULL },
 	{ INIT_EV_OUTPUT,                0, 0, sizeof(struct init_plain),     "ev-output", NULL },

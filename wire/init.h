@@ -5,7 +5,8 @@
  * SUPER_CONNECT). The newest connection wins: the old one is closed. Init parses requests defensively; control takes every
  * byte from init as hostile.
  *
- * Commands that init runs are numbered by control with the ids of INIT_EXEC; number 0 is the workload.
+ * Commands that init runs are numbered by control with the ids of INIT_EXEC; number 0 is the workload. A file child counts as
+ * one, by INIT_FILES.
  */
 #pragma once
 
@@ -19,6 +20,7 @@ enum init_op {
 	INIT_CONNECT, /* struct init_connect → struct init_done, descriptor: the connected socket */
 	INIT_WATCH_OUTPUT, /* struct init_plain → struct init_done; from then on INIT_EV_OUTPUT */
 	INIT_CONNECT_PATH, /* struct init_connect_path → struct init_done, descriptor: the connected socket */
+	INIT_FILES, /* struct init_plain, descriptors: spec, channel → struct init_started: a file child (wire/files.h) */
 
 	INIT_EV_HELLO = 0x100, /* struct init_hello: the first message of a connection */
 	INIT_EV_EXITED, /* struct init_ev_exited */

@@ -50,12 +50,11 @@ static char *put_strings(char *at, char *const strings[])
 	return at;
 }
 
-/* A memfd that nobody can execute, where the kernel knows of such; vm.memfd_noexec=2 insists on it. */
-static int make_memfd(void)
+int memfd_make(const char *name)
 {
-	int fd = memfd_create("spec", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -75,7 +74,7 @@ int spec_write(const struct spec_header *header, char *const argv[], char *const
 	if (!header_is_valid(&h))
 		return -EINVAL;
 
-	_close_ int fd = make_memfd();
+	_close_ int fd = memfd_make("spec");
 	if (fd < 0)
 		return fd;
 	/* fallocate, so that a host without memory is an error here and not a SIGBUS below. */

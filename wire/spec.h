@@ -47,6 +47,12 @@ struct spec {
 };
 
 /*
+ * A memfd that can be sealed and that nobody can execute, where the kernel knows of such (vm.memfd_noexec=2 insists on
+ * it): the descriptor, the caller's, or a negative errno.
+ */
+int memfd_make(const char *name);
+
+/*
  * Makes a sealed memfd (no growing, shrinking, writing or further sealing) from HEADER, whose magic, version, sizes
  * and counts it fills itself, and NULL-terminated ARGV and ENVP. Returns the descriptor, the caller's; -E2BIG past a
  * limit, -EINVAL for an empty argv or an environment entry without '=', or another negative errno.

@@ -587,6 +587,170 @@ export interface DockerImagesParams {
 	session: string;
 }
 
+/** Parameters of file.stat. */
+export interface FileStatParams {
+	/** the session's id */
+	session: string;
+	/** absolute */
+	path: string;
+	/** of a symlink: what it leads to; by default itself */
+	follow?: boolean;
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.list. */
+export interface FileListParams {
+	/** the session's id */
+	session: string;
+	/** of the directory, absolute */
+	path: string;
+	/** and in the directories below, at most 100 deep */
+	recursive?: boolean;
+	/** next_cursor of the page before */
+	cursor?: string;
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.read. */
+export interface FileReadParams {
+	/** the session's id */
+	session: string;
+	/** absolute; a symlink is followed */
+	path: string;
+	/** of the first byte */
+	offset?: number;
+	/** at most so many bytes; all by default */
+	length?: number;
+	/** base64 also for what is text; what is none always comes so */
+	encoding?: "utf-8" | "base64";
+	/** true: by a stream, however short; false: never, more than 1 MiB is an error */
+	stream?: boolean;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.write. */
+export interface FileWriteParams {
+	/** the session's id */
+	session: string;
+	/** absolute; a symlink is replaced, not followed */
+	path: string;
+	/** what it is to hold */
+	content?: string;
+	/** of content; utf-8 by default */
+	encoding?: "utf-8" | "base64";
+	/** true: the contents come by a stream, of any size */
+	stream?: boolean;
+	/** of a stream: with any other number of bytes the file is not put in place. Here or in file.wait */
+	size_bytes?: number;
+	/** permissions in octal, "0644"; that of the file it replaces by default, else 0644 */
+	mode?: string;
+	/** makes the directories above it that are missing */
+	create_parents?: boolean;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.mkdir. */
+export interface FileMkdirParams {
+	/** the session's id */
+	session: string;
+	/** absolute */
+	path: string;
+	/** permissions in octal, "0644"; 0755 by default */
+	mode?: string;
+	/** makes those above it, too; and it may be there already */
+	create_parents?: boolean;
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.move. */
+export interface FileMoveParams {
+	/** the session's id */
+	session: string;
+	/** absolute */
+	path: string;
+	/** the new one, absolute */
+	to: string;
+	/** false: what has that name stays, and the error is already_exists; true by default */
+	replace?: boolean;
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.delete. */
+export interface FileDeleteParams {
+	/** the session's id */
+	session: string;
+	/** absolute; a symlink itself */
+	path: string;
+	/** with all that is in it; by default a directory must be empty */
+	recursive?: boolean;
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of file.wait. */
+export interface FileWaitParams {
+	/** the session's id */
+	session: string;
+	/** as answered */
+	transfer: string;
+	/** of file.write: how many bytes were sent. Required if file.write was not told */
+	size_bytes?: number;
+}
+
+/** Parameters of archive.get. */
+export interface ArchiveGetParams {
+	/** the session's id */
+	session: string;
+	/** absolute; the names in the tar are relative to it */
+	path: string;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of archive.put. */
+export interface ArchivePutParams {
+	/** the session's id */
+	session: string;
+	/** of the directory, absolute */
+	path: string;
+	/** makes it, and those above it, if it is not there */
+	create_parents?: boolean;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+	/** whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends (0.001 to 31622400) */
+	timeout_seconds?: number;
+}
+
 /** Parameters of events.subscribe. */
 export interface EventsSubscribeParams {
 	/** the last number seen; what came after it is sent first */
@@ -691,6 +855,34 @@ export interface DockerMethods {
 	images(params: DockerImagesParams, options?: CallOptions): Promise<any>;
 }
 
+/** file.* */
+export interface FileMethods {
+	/** What a file in a session is. Answers with {type, size_bytes, mode, uid, gid, modified_at, links, target}: target of a symlink only. */
+	stat(params: FileStatParams, options?: CallOptions): Promise<any>;
+	/** What is in a directory, in order of names, a page at a time. Answers with {entries: [{path, …as file.stat, unread}], next_cursor}: paths relative to the directory; unread: why a directory could not be gone into; null on the last page. */
+	list(params: FileListParams, options?: CallOptions): Promise<any>;
+	/** The contents of a regular file: up to 1 MiB in the answer, more by a stream. Answers with {content, encoding, length, …as file.stat}, or {transfer, stream, length, …as file.stat} with so many bytes to come (null: up to the end). */
+	read(params: FileReadParams, options?: CallOptions): Promise<any>;
+	/** Writes a regular file, which appears, or replaces what has its name, when it is complete; a failure leaves nothing. By a stream: send, end your side, then file.wait. Answers with as file.stat; or {transfer, stream}. */
+	write(params: FileWriteParams, options?: CallOptions): Promise<any>;
+	/** Makes a directory. Answers with as file.stat. */
+	mkdir(params: FileMkdirParams, options?: CallOptions): Promise<any>;
+	/** Gives a file or directory another name in the same file system. Answers with as file.stat, of the new name. */
+	move(params: FileMoveParams, options?: CallOptions): Promise<any>;
+	/** Removes a file, a symlink or a directory. Answers with {removed}: how many. */
+	delete(params: FileDeleteParams, options?: CallOptions): Promise<any>;
+	/** Answers when a stream of file.read, file.write, archive.get or archive.put has ended, with how. An outcome is kept for 60 seconds. Answers with {transfer, size_bytes}, of a written file …as file.stat, of an archive {entries, skipped, first_skipped}. */
+	wait(params: FileWaitParams, options?: CallOptions): Promise<any>;
+}
+
+/** archive.* */
+export interface ArchiveMethods {
+	/** A directory with all that is in it, or one file, as a tar by a stream. Sockets and devices are left out. Answers with {transfer, stream}. */
+	get(params: ArchiveGetParams, options?: CallOptions): Promise<any>;
+	/** Unpacks a tar that comes by a stream below a directory, and nowhere else. Modes, times, links and holes are kept; owners where the user may; devices are left out. Answers with {transfer, stream}. */
+	put(params: ArchivePutParams, options?: CallOptions): Promise<any>;
+}
+
 /** What happens. */
 export interface EventsMethods {
 	/** Sends notifications "event" on this connection until it ends. Answers with {last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null. */
@@ -706,6 +898,8 @@ export interface Methods {
 	readonly volume: VolumeMethods;
 	readonly exec: ExecMethods;
 	readonly docker: DockerMethods;
+	readonly file: FileMethods;
+	readonly archive: ArchiveMethods;
 	readonly events: EventsMethods;
 	/** Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional. Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}. */
 	hello(params?: HelloParams, options?: CallOptions): Promise<Hello>;

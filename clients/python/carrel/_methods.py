@@ -859,6 +859,289 @@ class DockerMethods:
         return self._call("docker.images", given({"session": session}))
 
 
+class FileMethods:
+    """file.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def stat(
+        self,
+        session: str,
+        path: str,
+        *,
+        follow: bool | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """What a file in a session is.
+
+        session: the session's id
+        path: absolute
+        follow: of a symlink: what it leads to; by default itself
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with {type, size_bytes, mode, uid, gid, modified_at, links, target}: target of a symlink only.
+        """
+        return self._call("file.stat", given(
+            {"session": session, "path": path, "follow": follow, "user": user, "timeout_seconds": timeout_seconds},
+        ))
+
+    def list(
+        self,
+        session: str,
+        path: str,
+        *,
+        recursive: bool | None = None,
+        cursor: str | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """What is in a directory, in order of names, a page at a time.
+
+        session: the session's id
+        path: of the directory, absolute
+        recursive: and in the directories below, at most 100 deep
+        cursor: next_cursor of the page before
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with {entries: [{path, …as file.stat, unread}], next_cursor}: paths relative to the directory; unread:
+            why a directory could not be gone into; null on the last page.
+        """
+        return self._call("file.list", given(
+            {"session": session, "path": path, "recursive": recursive, "cursor": cursor, "user": user,
+             "timeout_seconds": timeout_seconds},
+        ))
+
+    def read(
+        self,
+        session: str,
+        path: str,
+        *,
+        offset: int | None = None,
+        length: int | None = None,
+        encoding: Literal["utf-8", "base64"] | None = None,
+        stream: bool | None = None,
+        via: Literal["token", "fd"] | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """The contents of a regular file: up to 1 MiB in the answer, more by a stream.
+
+        session: the session's id
+        path: absolute; a symlink is followed
+        offset: of the first byte
+        length: at most so many bytes; all by default
+        encoding: base64 also for what is text; what is none always comes so
+        stream: true: by a stream, however short; false: never, more than 1 MiB is an error
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with {content, encoding, length, …as file.stat}, or {transfer, stream, length, …as file.stat} with so
+            many bytes to come (null: up to the end).
+        """
+        return self._call("file.read", given(
+            {"session": session, "path": path, "offset": offset, "length": length, "encoding": encoding, "stream":
+             stream, "via": via, "user": user, "timeout_seconds": timeout_seconds},
+        ))
+
+    def write(
+        self,
+        session: str,
+        path: str,
+        *,
+        content: str | None = None,
+        encoding: Literal["utf-8", "base64"] | None = None,
+        stream: bool | None = None,
+        size_bytes: int | None = None,
+        mode: str | None = None,
+        create_parents: bool | None = None,
+        via: Literal["token", "fd"] | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Writes a regular file, which appears, or replaces what has its name, when it is complete; a failure leaves
+        nothing. By a stream: send, end your side, then file.wait.
+
+        session: the session's id
+        path: absolute; a symlink is replaced, not followed
+        content: what it is to hold
+        encoding: of content; utf-8 by default
+        stream: true: the contents come by a stream, of any size
+        size_bytes: of a stream: with any other number of bytes the file is not put in place. Here or in file.wait
+        mode: permissions in octal, "0644"; that of the file it replaces by default, else 0644
+        create_parents: makes the directories above it that are missing
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with as file.stat; or {transfer, stream}.
+        """
+        return self._call("file.write", given(
+            {"session": session, "path": path, "content": content, "encoding": encoding, "stream": stream,
+             "size_bytes": size_bytes, "mode": mode, "create_parents": create_parents, "via": via, "user": user,
+             "timeout_seconds": timeout_seconds},
+        ))
+
+    def mkdir(
+        self,
+        session: str,
+        path: str,
+        *,
+        mode: str | None = None,
+        create_parents: bool | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Makes a directory.
+
+        session: the session's id
+        path: absolute
+        mode: permissions in octal, "0644"; 0755 by default
+        create_parents: makes those above it, too; and it may be there already
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with as file.stat.
+        """
+        return self._call("file.mkdir", given(
+            {"session": session, "path": path, "mode": mode, "create_parents": create_parents, "user": user,
+             "timeout_seconds": timeout_seconds},
+        ))
+
+    def move(
+        self,
+        session: str,
+        path: str,
+        to: str,
+        *,
+        replace: bool | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Gives a file or directory another name in the same file system.
+
+        session: the session's id
+        path: absolute
+        to: the new one, absolute
+        replace: false: what has that name stays, and the error is already_exists; true by default
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with as file.stat, of the new name.
+        """
+        return self._call("file.move", given(
+            {"session": session, "path": path, "to": to, "replace": replace, "user": user, "timeout_seconds":
+             timeout_seconds},
+        ))
+
+    def delete(
+        self,
+        session: str,
+        path: str,
+        *,
+        recursive: bool | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Removes a file, a symlink or a directory.
+
+        session: the session's id
+        path: absolute; a symlink itself
+        recursive: with all that is in it; by default a directory must be empty
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with {removed}: how many.
+        """
+        return self._call("file.delete", given(
+            {"session": session, "path": path, "recursive": recursive, "user": user, "timeout_seconds":
+             timeout_seconds},
+        ))
+
+    def wait(self, session: str, transfer: str, *, size_bytes: int | None = None) -> Any:
+        """Answers when a stream of file.read, file.write, archive.get or archive.put has ended, with how. An outcome
+        is kept for 60 seconds.
+
+        session: the session's id
+        transfer: as answered
+        size_bytes: of file.write: how many bytes were sent. Required if file.write was not told
+
+        Answers with {transfer, size_bytes}, of a written file …as file.stat, of an archive {entries, skipped,
+            first_skipped}.
+        """
+        return self._call("file.wait", given({"session": session, "transfer": transfer, "size_bytes": size_bytes}))
+
+
+class ArchiveMethods:
+    """archive.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def get(
+        self,
+        session: str,
+        path: str,
+        *,
+        via: Literal["token", "fd"] | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """A directory with all that is in it, or one file, as a tar by a stream. Sockets and devices are left out.
+
+        session: the session's id
+        path: absolute; the names in the tar are relative to it
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with {transfer, stream}.
+        """
+        return self._call("archive.get", given(
+            {"session": session, "path": path, "via": via, "user": user, "timeout_seconds": timeout_seconds},
+        ))
+
+    def put(
+        self,
+        session: str,
+        path: str,
+        *,
+        create_parents: bool | None = None,
+        via: Literal["token", "fd"] | None = None,
+        user: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Unpacks a tar that comes by a stream below a directory, and nowhere else. Modes, times, links and holes are
+        kept; owners where the user may; devices are left out.
+
+        session: the session's id
+        path: of the directory, absolute
+        create_parents: makes it, and those above it, if it is not there
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+        user: whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default
+        timeout_seconds: then the error timeout; 30 by default, of a stream none, but one on which nothing moves for
+            60 ends (0.001 to 31622400)
+
+        Answers with {transfer, stream}.
+        """
+        return self._call("archive.put", given(
+            {"session": session, "path": path, "create_parents": create_parents, "via": via, "user": user,
+             "timeout_seconds": timeout_seconds},
+        ))
+
+
 class EventsMethods:
     """What happens."""
 
@@ -899,6 +1182,8 @@ class Methods:
     volume: VolumeMethods
     exec: ExecMethods
     docker: DockerMethods
+    file: FileMethods
+    archive: ArchiveMethods
     events: EventsMethods
 
     def hello(self, *, client: str | None = None, api: int | None = None) -> Hello:
@@ -914,5 +1199,6 @@ class Methods:
 
 GROUPS: dict[str, Callable[[Call], Any]] = {
     "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "volume":
-    VolumeMethods, "exec": ExecMethods, "docker": DockerMethods, "events": EventsMethods,
+    VolumeMethods, "exec": ExecMethods, "docker": DockerMethods, "file": FileMethods, "archive": ArchiveMethods,
+    "events": EventsMethods,
 }
