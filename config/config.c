@@ -70,7 +70,9 @@ static int load(const char *directory, struct config *config, char *error, size_
 	struct source templates = { .name = "templates.d", .text = "", .error = error, .error_size = error_size };
 	r = read_templates(fd, &templates, config);
 	/* Again, now that the number of templates is known. */
-	return r < 0 ? r : daemon_check_slots(&(struct place){ .source = &source }, config);
+	if (r == 0)
+		r = daemon_check_slots(&(struct place){ .source = &source }, config);
+	return r < 0 ? r : daemon_check_pools(&(struct place){ .source = &source }, config);
 }
 
 int config_load(const char *directory, struct config *ret, char *error, size_t error_size)
@@ -105,6 +107,14 @@ const struct template *config_template(const struct config *config, const char *
 		if (streq(config->templates[i].name, name))
 			return &config->templates[i];
 	return NULL;
+}
+
+bool template_always_has_volume(const struct template *template)
+{
+	for (size_t i = 0; i < template->n_volumes; i++)
+		if (template->volumes[i].use == VOLUME_ALWAYS)
+			return true;
+	return false;
 }
 
 uint32_t config_slots(const struct config *config)

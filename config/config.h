@@ -29,6 +29,11 @@ struct config_access {
 	char *owner_prefix;	/* clients: owners outside it are invisible; "" for none */
 };
 
+struct config_pool {
+	char *template;
+	uint32_t size;		/* sessions kept ready */
+};
+
 enum missing_controllers {
 	MISSING_REFUSE,
 	MISSING_WARN,
@@ -84,6 +89,9 @@ struct config {
 	uint32_t max_queued_creations;	/* 256 requests that wait for room */
 	enum audit audit;					/* requests that are written to standard error */
 	uint32_t event_history;					/* 10000 events kept; outside "client_limits" */
+
+	struct config_pool *pools;
+	size_t n_pools;
 
 	struct template *templates;
 	size_t n_templates;
@@ -211,6 +219,9 @@ struct template {
  */
 int config_load(const char *directory, struct config *ret, char *error, size_t error_size);
 void config_free(struct config *config);
+
+/* Its sessions have a volume whatever a request says. */
+bool template_always_has_volume(const struct template *template);
 
 /* NULL when there is no such template. */
 const struct template *config_template(const struct config *config, const char *name);

@@ -165,6 +165,29 @@ int daemon_check_slots(const struct place *place, const struct config *config)
 	return 0;
 }
 
+int daemon_check_pools(const struct place *place, const struct config *config)
+{
+	for (size_t i = 0; i < config->n_pools; i++) {
+		const struct template *template = config_template(config, config->pools[i].template);
+		if (!template)
+			return place_fail_at(place, "pools", "there is no template %s", config->pools[i].template);
+		if (template_always_has_volume(template))
+			return place_fail_at(place, "pools",
+				"sessions of %s always have a volume, and a pool's have none", template->name);
+	}
+	return 0;
+}
+
+/* clang-format off */
+static const struct member pool_members[] = {
+	{ "template", &type_name, FIELD(struct config_pool, template),
+	  .help = "what its sessions are made from" },
+	{ "size", &type_integer, FIELD(struct config_pool, size), .min = 0, .max = MAX_SLOTS,
+	  .help = "how many are kept ready, frozen" },
+};
+static const struct object_table pool_table = OBJECT_TABLE(pool_members, struct config_pool, NULL);
+/* clang-format on */
+
 static int finish_daemon(const struct place *place, const json_t *value _unused_, void *object)
 {
 	return daemon_check_slots(place, object);
@@ -204,6 +227,9 @@ static const struct member daemon_members[] = {
 	  .help = "bounds on those who call" },
 	{ "publish", &type_group, .object = &publish_table, .fallback = "{}",
 	  .help = "TCP ports of the host that lead to ports of sessions" },
+	{ "pools", &type_objects, FIELD(struct config, pools), COUNT(struct config, n_pools), .object = &pool_table,
+	  .fallback = "[]", .max = CONFIG_MAX_TEMPLATES,
+	  .help = "sessions made ahead, for requests that ask for nothing but the template; pool.set changes their number" },
 	{ "event_history", &type_integer, FIELD(struct config, event_history), .fallback = "10000", .min = 16, .max = 1000000,
 	  .help = "events kept for subscribers that come back" },
 	{ "audit", &type_enum, FIELD(struct config, audit), .fallback = "\"changes\"", .words = "none|changes|all", .min = AUDIT_NONE,

@@ -127,6 +127,9 @@ int source_read(const struct source *source, const struct object_table *table, v
  */
 int daemon_check_slots(const struct place *place, const struct config *config);
 
+/* The templates that pools are of are there, and fit. */
+int daemon_check_pools(const struct place *place, const struct config *config);
+
 /* Types of single members, in limits.c, network.c and template.c. */
 extern const struct member_type type_limits, type_rlimits, type_capabilities;
 extern const struct member_type type_ipv4_prefix, type_ipv6_prefix, type_nameservers, type_addresses, type_ports;

@@ -255,6 +255,7 @@ void method_system_drain(struct call *call)
 	if (on != admission->draining)
 		events_emit(&lifecycle->events, on ? "system.draining" : "system.accepting", "", "", NULL);
 	admission->draining = on;
+	pools_adjust(lifecycle);
 	admission_wake(lifecycle);
 	call_reply(call,
 		json_pack("{s:b, s:I}", "draining", on, "active_sessions", (json_int_t)lifecycle_n_live(lifecycle)));

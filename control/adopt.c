@@ -39,6 +39,7 @@ static struct session *new_stranger(struct lifecycle *lifecycle, const struct su
 	record_init(&record);
 	record.number = ++lifecycle->last_number;
 	memcpy(record.id, event->id, sizeof(record.id));
+	memcpy(record.host_id, event->id, sizeof(record.host_id));
 	memcpy(record.template, event->template, sizeof(record.template));
 	memcpy(record.hostname, event->id, sizeof(record.hostname));
 	memcpy(record.boot_id, lifecycle->control->boot_id, sizeof(record.boot_id));
@@ -77,6 +78,10 @@ static void adopt_ending(struct session *session, bool exited, int *fds, size_t 
 
 static void adopt_running(struct session *session)
 {
+	/* Claimed from a pool, but not yet thawed. */
+	if (session->frozen && session->record.state < SESSION_READY)
+		super_link_tell(
+			&session->lifecycle->super, SUPER_THAW, session->record.host_id, ignore_answer, session);
 	switch (session->record.state) {
 	case SESSION_CREATING:
 		session_enter(session, SESSION_STARTING);
@@ -90,6 +95,8 @@ static void adopt_running(struct session *session)
 	case SESSION_PAUSED:
 		if (session->frozen != (session->record.state == SESSION_PAUSED))
 			session_enter(session, session->frozen ? SESSION_PAUSED : SESSION_READY);
+		else if (session->record.pooled && !session->frozen)
+			pool_entered(session);
 		else if (!session->frozen)
 			liveness_begin(session);
 		session_arm_deadline(session);
@@ -101,7 +108,7 @@ static void adopt_running(struct session *session)
 
 void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *event, int *fds, size_t n_fds)
 {
-	struct session *session = session_find(lifecycle, event->id);
+	struct session *session = session_find_by_host_id(lifecycle, event->id);
 
 	/* Its end was told: it must not live on, unseen. */
 	if (session && !session_is_live(session)) {
@@ -140,7 +147,7 @@ static void adopt_lost(struct session *session)
 	}
 	/* It may just be being made; whoever asked for it was never answered, and will ask again. */
 	if (session->record.state == SESSION_CREATING && session->record.n_restarts == 0) {
-		super_link_tell(&lifecycle->super, SUPER_KILL, session->record.id, ignore_answer, lifecycle);
+		super_link_tell(&lifecycle->super, SUPER_KILL, session->record.host_id, ignore_answer, lifecycle);
 		session->discard = true;
 	}
 	session_failed_to_start(session, "lost", 0, "it ended while nobody was there to see how");

@@ -74,6 +74,8 @@ void method_session_pause(struct call *call);
 void method_session_resume(struct call *call);
 void method_session_heartbeat(struct call *call);
 void method_session_extend(struct call *call);
+void method_pool_get(struct call *call);
+void method_pool_set(struct call *call);
 void method_volume_list(struct call *call);
 void method_volume_get(struct call *call);
 void method_volume_remove(struct call *call);

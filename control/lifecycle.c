@@ -72,7 +72,7 @@ static void tell_ends_noted(struct lifecycle *lifecycle)
 		if (!session->init_gone || session->noted)
 			continue;
 		session->noted = true;
-		lifecycle_tell_noted(lifecycle, session->record.id);
+		lifecycle_tell_noted(lifecycle, session->record.host_id);
 	}
 }
 
@@ -103,7 +103,9 @@ static void launch(struct lifecycle *lifecycle, int r)
 {
 	while (!list_is_empty(&lifecycle->launch)) {
 		struct session *session = container_of(lifecycle->launch.next, struct session, of_launch);
-		if (r == 0)
+		if (!session->create)
+			pool_launch(session, r);
+		else if (r == 0)
 			session_launch(session);
 		else
 			session_failed_to_start(session, "registry", r, "cannot be written: %s", strerror(-r));
@@ -231,7 +233,7 @@ static void on_volumes(struct super_link *link, const struct super_ev_volumes *e
 static void on_exited(struct super_link *link, const struct super_ev_exited *event)
 {
 	struct lifecycle *lifecycle = container_of(link, struct lifecycle, super);
-	struct session *session = session_find(lifecycle, event->id);
+	struct session *session = session_find_by_host_id(lifecycle, event->id);
 
 	/* The list is still to come, and brings the output with it that says how it ended. */
 	if (lifecycle->ready && !(session && session->confirmed))
@@ -245,7 +247,7 @@ static void on_exited(struct super_link *link, const struct super_ev_exited *eve
 
 static void on_gone(struct super_link *link, const char *id)
 {
-	struct session *session = session_find(container_of(link, struct lifecycle, super), id);
+	struct session *session = session_find_by_host_id(container_of(link, struct lifecycle, super), id);
 
 	if (session && session_is_made(session))
 		session_gone(session);
@@ -278,6 +280,7 @@ static void on_listed(void *owner, struct msg *answer)
 	adopt_finish(lifecycle);
 	volumes_adopt_finish(lifecycle);
 	lifecycle->ready = NULL;
+	pools_adjust(lifecycle);
 	flush(lifecycle);
 	ready(lifecycle->control);
 }
@@ -317,6 +320,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	while (!list_is_empty(&lifecycle->dirty))
 		session_free(container_of(lifecycle->dirty.next, struct session, of_dirty));
 	volumes_free(lifecycle);
+	pools_free(lifecycle);
 	if (lifecycle->events.loop)
 		events_stop(&lifecycle->events);
 	loop_disarm(loop, &lifecycle->flush);
@@ -326,6 +330,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	super_link_close(&lifecycle->super);
 	registry_close(lifecycle->registry);
 	index_free(&lifecycle->by_id);
+	index_free(&lifecycle->by_host_id);
 	index_free(&lifecycle->by_key);
 	index_free(&lifecycle->by_place);
 	index_free(&lifecycle->owners);
@@ -356,10 +361,11 @@ static struct lifecycle *lifecycle_new(struct control *control)
 	lifecycle->super.on_exited = on_exited;
 	lifecycle->super.on_gone = on_gone;
 	lifecycle->super.on_closed = on_super_closed;
-	if (index_init(&lifecycle->by_id) < 0 || index_init(&lifecycle->by_key) < 0 ||
-		index_init(&lifecycle->by_place) < 0 || index_init(&lifecycle->owners) < 0 ||
-		index_init(&lifecycle->users) < 0 || index_init(&lifecycle->templates) < 0 ||
-		volumes_init(&lifecycle->volumes) < 0) {
+	if (index_init(&lifecycle->by_id) < 0 || index_init(&lifecycle->by_host_id) < 0 ||
+		index_init(&lifecycle->by_key) < 0 || index_init(&lifecycle->by_place) < 0 ||
+		index_init(&lifecycle->owners) < 0 || index_init(&lifecycle->users) < 0 ||
+		index_init(&lifecycle->templates) < 0 || volumes_init(&lifecycle->volumes) < 0 ||
+		pools_init(lifecycle) < 0) {
 		lifecycle_free(lifecycle);
 		return NULL;
 	}
@@ -389,6 +395,8 @@ static int open_registry(struct lifecycle *lifecycle)
 	r = events_start(&lifecycle->events);
 	if (r == 0)
 		r = registry_load_volumes(lifecycle->registry, volumes_adopt_record, lifecycle);
+	if (r == 0)
+		r = registry_load_pools(lifecycle->registry, pools_load, lifecycle);
 	if (r == 0)
 		r = registry_load(lifecycle->registry, adopt_record, lifecycle);
 	if (r < 0)

@@ -11,6 +11,7 @@
 #include "control/admission.h"
 #include "control/control.h"
 #include "control/events.h"
+#include "control/pool.h"
 #include "control/session.h"
 #include "control/super_link.h"
 #include "control/volume.h"
@@ -30,11 +31,12 @@ struct lifecycle {
 	struct admission admission;
 	int null_fd;
 	uint64_t last_number; /* of record.number */
-	struct index by_id, by_key, by_place, owners, users, templates;
+	struct index by_id, by_host_id, by_key, by_place, owners, users, templates;
 	struct list all; /* in order of creation */
 	struct list ended; /* in order of their end */
 	struct list outputs; /* ended ones with their output, in the same order */
 	struct volumes volumes;
+	struct pools pools;
 	struct list dirty; /* to be written */
 	struct list launch; /* to be asked of the supervisor once they are written */
 	size_t n_by_state[SESSION_STATE_COUNT];

@@ -168,6 +168,16 @@ const struct method method_table[] = {
 	{ "volume.remove", ROLE_CLIENT, "Removes a volume that no session has. Answers when its name is free again; its files go in the background.",
 	  "the volume as it was", method_volume_remove, { VOLUME } },
 
+	{ "pool.get", ROLE_OPERATOR, "Sessions that are kept ready: all pools that have or are to have any, or one template's.",
+	  "{pools: [{template, size, ready, starting, claims, misses}]}", method_pool_get, {
+		{ "template", P_NAME, .help = "of this template" },
+	} },
+	{ "pool.set", ROLE_OPERATOR, "How many sessions of a template are kept ready, instead of what the configuration says.",
+	  "{template, size, ready, starting, claims, misses}", method_pool_set, {
+		{ "template", P_NAME, .required = true, .help = "the template" },
+		{ "size", P_INTEGER, .required = true, .min = 0, .max = 16384, .help = "how many; as far as max_sessions has room" },
+	} },
+
 	{ "exec.run", ROLE_CLIENT, "Runs a command in a session, and answers with what it printed when it has ended.",
 	  "{exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}", method_exec_run, {
 		SESSION,

@@ -35,6 +35,10 @@ static const char *const migrations[] = {
 	"CREATE TABLE volumes ("
 	" name TEXT PRIMARY KEY, owner TEXT, persistent INTEGER NOT NULL, removing INTEGER NOT NULL,"
 	" created_at INTEGER NOT NULL, last_used_at INTEGER) STRICT;",
+
+	"ALTER TABLE sessions ADD COLUMN host_id TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE sessions ADD COLUMN pooled INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE pools (template TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT;",
 };
 
 int registry_errno(int rc)
@@ -84,6 +88,8 @@ static int prepare(struct registry *registry)
 		[ST_DELETE_VOLUME]  = "DELETE FROM volumes WHERE name = ?",
 		[ST_LOAD_VOLUMES]   = "SELECT name, owner, persistent, removing, created_at, last_used_at FROM volumes"
 				      " ORDER BY created_at",
+		[ST_PUT_POOL]       = "INSERT OR REPLACE INTO pools VALUES (?,?)",
+		[ST_LOAD_POOLS]     = "SELECT template, size FROM pools",
 		[ST_PUT_EVENT]      = "INSERT INTO events (seq, boot_id, at, kind, session, owner, data) VALUES (?,?,?,?,?,?,?)",
 		[ST_TRIM_EVENTS]    = "DELETE FROM events WHERE seq < ?",
 		[ST_EVENTS]         = "SELECT seq, boot_id, at, kind, session, owner, data FROM events"

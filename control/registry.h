@@ -38,12 +38,17 @@ int registry_load(struct registry *registry, int (*fn)(void *arg, struct record 
 /* The same with each volume. */
 int registry_load_volumes(struct registry *registry, int (*fn)(void *arg, struct volume_record *record), void *arg);
 
+/* Calls FN with each pool whose size was set. */
+int registry_load_pools(
+	struct registry *registry, void (*fn)(void *arg, const char *template, uint32_t size), void *arg);
+
 /* All of the following return 0 or a negative errno (-ENOSPC when the disk is full). */
 int registry_begin(struct registry *registry);
 int registry_commit(struct registry *registry);
 void registry_rollback(struct registry *registry);
 int registry_put_session(struct registry *registry, const struct record *record);
 int registry_delete_session(struct registry *registry, uint64_t number);
+int registry_put_pool(struct registry *registry, const char *template, uint32_t size);
 int registry_put_volume(struct registry *registry, const struct volume_record *record);
 int registry_delete_volume(struct registry *registry, const char *name);
 int registry_put_event(struct registry *registry, const struct registry_event *event);

@@ -28,6 +28,8 @@ struct column {
 static const struct column columns[] = {
 	COLUMN("number",             C_NUMBER, number),
 	COLUMN("id",                 C_NAME,   id),
+	COLUMN("host_id",            C_NAME,   host_id),
+	COLUMN("pooled",             C_INT,    pooled),
 	COLUMN("template",           C_NAME,   template),
 	COLUMN("hostname",           C_NAME,   hostname),
 	COLUMN("egress",             C_NAME,   egress),
@@ -225,6 +227,9 @@ int registry_load(struct registry *registry, int (*fn)(void *arg, struct record 
 			r = read_column(statement, (int)i, &columns[i], &record);
 		if (r == 0 && (!record.kind || !record.owner))
 			r = -EINVAL;
+		/* Of a version that knew no others. */
+		if (r == 0 && !record.host_id[0])
+			memcpy(record.host_id, record.id, sizeof(record.host_id));
 		if (r == 0) {
 			r = fn(arg, &record);
 			continue;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The small tables: volumes, and the sizes of pools. */
 #include "control/registry_private.h"
 
 int registry_put_volume(struct registry *registry, const struct volume_record *record)
@@ -54,4 +55,29 @@ int registry_load_volumes(struct registry *registry, int (*fn)(void *arg, struct
 	}
 	int error = registry_errno(sqlite3_reset(statement));
 	return r < 0 ? r : error;
+}
+
+int registry_put_pool(struct registry *registry, const char *template, uint32_t size)
+{
+	sqlite3_stmt *statement = registry->statements[ST_PUT_POOL];
+
+	sqlite3_bind_text(statement, 1, template, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(statement, 2, size);
+	int r = registry_run(statement);
+	sqlite3_clear_bindings(statement);
+	return r;
+}
+
+int registry_load_pools(
+	struct registry *registry, void (*fn)(void *arg, const char *template, uint32_t size), void *arg)
+{
+	sqlite3_stmt *statement = registry->statements[ST_LOAD_POOLS];
+
+	while (sqlite3_step(statement) == SQLITE_ROW) {
+		const char *template = (const char *)sqlite3_column_text(statement, 0);
+		int64_t size = sqlite3_column_int64(statement, 1);
+		if (template && size >= 0 && size <= UINT32_MAX)
+			fn(arg, template, (uint32_t)size);
+	}
+	return registry_errno(sqlite3_reset(statement));
 }

@@ -75,7 +75,7 @@ static int join_accounts(struct session *session, const struct record *record)
 	struct account *const accounts[] = { session->owner, session->user, session->kin };
 	for (size_t i = 0; i < ARRAY_SIZE(accounts); i++) {
 		accounts[i]->n_sessions++;
-		accounts[i]->n_live += record->state != SESSION_ENDED;
+		accounts[i]->n_live += record->state != SESSION_ENDED && !record->pooled;
 	}
 	list_append(&session->owner->sessions, &session->of_owner);
 	return 0;
@@ -84,6 +84,8 @@ static int join_accounts(struct session *session, const struct record *record)
 /* It has ended. */
 static void count_end(const struct session *session)
 {
+	if (session->record.pooled)
+		return;
 	session->owner->n_live--;
 	session->user->n_live--;
 	session->kin->n_live--;
@@ -170,6 +172,13 @@ void session_touch(struct session *session)
 
 /* ---- the object ---- */
 
+/* A pool's members are counted apart. */
+static void count_state(const struct session *session, int by)
+{
+	if (!session->record.pooled)
+		session->lifecycle->n_by_state[session->record.state] += (size_t)by;
+}
+
 struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 {
 	struct session *session = calloc(1, sizeof(*session));
@@ -194,16 +203,19 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	list_init(&session->of_dirty);
 	list_init(&session->of_written);
 	list_init(&session->of_launch);
+	list_init(&session->of_pool);
 	list_init(&session->waiters);
 	list_init(&session->followers);
 	list_init(&session->docker);
 	list_append(&lifecycle->all, &session->of_all);
 	index_add(&lifecycle->by_id, &session->by_id, session->record.id);
+	index_add(&lifecycle->by_host_id, &session->by_host_id, session->record.host_id);
 	if (session->record.key)
 		index_add(&lifecycle->by_key, &session->by_key, session->record.key);
 	if (session->record.place)
 		index_add(&lifecycle->by_place, &session->by_place, session->record.place);
-	lifecycle->n_by_state[session->record.state]++;
+	count_state(session, 1);
+	pool_join(session);
 	/* Who waits for room for the same place needs none now. */
 	admission_wake(lifecycle);
 	return session;
@@ -244,12 +256,14 @@ static void unlink_session(struct session *session)
 
 	session->forgotten = true;
 	index_remove(&lifecycle->by_id, &session->by_id);
+	index_remove(&lifecycle->by_host_id, &session->by_host_id);
 	index_remove(&lifecycle->by_key, &session->by_key);
 	index_remove(&lifecycle->by_place, &session->by_place);
 	list_remove(&session->of_all);
+	list_remove(&session->of_pool);
 	list_remove(&session->of_ended);
 	list_remove(&session->of_output);
-	lifecycle->n_by_state[session->record.state]--;
+	count_state(session, -1);
 	leave_accounts(session);
 }
 
@@ -284,6 +298,13 @@ struct session *session_find(const struct lifecycle *lifecycle, const char *id)
 	return node ? container_of(node, struct session, by_id) : NULL;
 }
 
+struct session *session_find_by_host_id(const struct lifecycle *lifecycle, const char *host_id)
+{
+	struct index_node *node = index_find(&lifecycle->by_host_id, host_id);
+
+	return node ? container_of(node, struct session, by_host_id) : NULL;
+}
+
 void session_changed(struct session *session)
 {
 	if (!session->dirty) {
@@ -295,6 +316,10 @@ void session_changed(struct session *session)
 
 void session_emit(struct session *session, const char *kind, json_t *data)
 {
+	if (session->record.pooled) {
+		json_decref(data);
+		return;
+	}
 	if (!data)
 		data = json_object();
 	json_object_set_new(data, "template", json_string(session->record.template));
@@ -351,12 +376,11 @@ static const char *event_of(enum session_state from, enum session_state state)
 void session_enter(struct session *session, enum session_state state)
 {
 	enum session_state from = session->record.state;
-	struct lifecycle *lifecycle = session->lifecycle;
 
 	assert(states[from].to & TO(state));
-	lifecycle->n_by_state[from]--;
-	lifecycle->n_by_state[state]++;
+	count_state(session, -1);
 	session->record.state = state;
+	count_state(session, 1);
 	liveness_end(session);
 	if (state == SESSION_READY)
 		became_ready(session);
@@ -371,6 +395,8 @@ void session_enter(struct session *session, enum session_state state)
 		session_emit(session, event_of(from, state),
 			state == SESSION_ENDED ? session_end_json(&session->record.end) : NULL);
 	session_changed(session);
+	if (session->record.pooled)
+		pool_entered(session);
 }
 
 void session_written(struct session *session)

@@ -37,9 +37,9 @@ struct session {
 	struct record record;
 	struct lifecycle *lifecycle;
 	const struct template *template; /* NULL: the configuration no longer has it */
-	struct index_node by_id, by_key, by_place;
+	struct index_node by_id, by_host_id, by_key, by_place;
 	struct account *owner, *user, *kin; /* of the same owner, user and template */
-	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch;
+	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch, of_pool;
 	struct list waiters, followers;
 	struct list docker; /* operations of docker.* under way */
 	bool forgotten; /* out of every index; freed when the registry has forgotten it, too */
@@ -89,6 +89,8 @@ void session_forget(struct session *session);
 void session_free(struct session *session);
 
 struct session *session_find(const struct lifecycle *lifecycle, const char *id);
+/* The same by its name with the supervisor. */
+struct session *session_find_by_host_id(const struct lifecycle *lifecycle, const char *host_id);
 
 /* Releases what only a session that runs has. */
 void session_release_run(struct session *session);

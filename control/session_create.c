@@ -128,25 +128,25 @@ static int check_owner(struct create *create)
 	return -EPERM;
 }
 
-/* "sess-" and 60 random bits. */
-static int make_id(char id[static NAME_SIZE])
+int session_make_id(const char *prefix, char id[static NAME_SIZE])
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
 	uint8_t random[12];
+	size_t n = strlen(prefix);
 
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return -EIO;
-	memcpy(id, "sess-", 5);
+	memcpy(id, prefix, n);
 	for (size_t i = 0; i < sizeof(random); i++)
-		id[5 + i] = digits[random[i] & 31];
-	id[5 + sizeof(random)] = '\0';
+		id[n + i] = digits[random[i] & 31];
+	id[n + sizeof(random)] = '\0';
 	return 0;
 }
 
 static int choose_id(struct create *create)
 {
 	const char *id = param_string(create, "id");
-	int r = id ? copy_string(create->id, sizeof(create->id), id) : make_id(create->id);
+	int r = id ? copy_string(create->id, sizeof(create->id), id) : session_make_id("sess-", create->id);
 
 	if (r < 0) {
 		call_fail(create->call, E_FAILED, false, &(struct error_details){ .path = "id", .err_no = -r },
@@ -154,6 +154,8 @@ static int choose_id(struct create *create)
 		return r;
 	}
 	const struct session *session = session_find(create->lifecycle, create->id);
+	if (!session)
+		session = session_find_by_host_id(create->lifecycle, create->id);
 	/* The one that is replaced makes room for its id. */
 	if (!session || (create->wanted && !session_is_live(session) && session->record.place &&
 				streq(session->record.place, create->wanted->place)))
@@ -285,6 +287,8 @@ static int fill_record(struct create *create, struct record *record)
 	memcpy(record->fingerprint, create->fingerprint, SHA256_SIZE);
 	int r = copy_string(record->id, sizeof(record->id), create->id);
 	if (r == 0)
+		r = copy_string(record->host_id, sizeof(record->host_id), create->id);
+	if (r == 0)
 		r = copy_string(record->template, sizeof(record->template), template->name);
 	if (r == 0)
 		r = copy_string(
@@ -306,32 +310,56 @@ static int fill_record(struct create *create, struct record *record)
 	return r;
 }
 
+void session_fill_request(const struct record *record, struct super_create *ret)
+{
+	msg_init(&ret->header, SUPER_CREATE, 0, sizeof(*ret));
+	/* All of one size. */
+	memcpy(ret->id, record->host_id, NAME_SIZE);
+	memcpy(ret->template, record->template, NAME_SIZE);
+	memcpy(ret->hostname, record->hostname, NAME_SIZE);
+	memcpy(ret->egress, record->egress, NAME_SIZE);
+}
+
 static struct super_create *super_request(const struct create *create, const struct record *record)
 {
 	struct super_create *request = calloc(1, sizeof(*request));
 
 	if (!request)
 		return NULL;
-	msg_init(&request->header, SUPER_CREATE, 0, sizeof(*request));
-	/* All of one size. */
-	memcpy(request->id, record->id, NAME_SIZE);
-	memcpy(request->template, record->template, NAME_SIZE);
-	memcpy(request->hostname, record->hostname, NAME_SIZE);
-	memcpy(request->egress, record->egress, NAME_SIZE);
+	session_fill_request(record, request);
 	request->limits = create->limits;
 	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++)
 		memcpy(request->volumes[i], create->volumes.at[i].name, NAME_SIZE);
 	return request;
 }
 
-/* Takes over SPEC_FD. */
-static void begin(struct create *create, int spec_fd)
+/* Nothing that it asks for had to be known before the workload began: a pool's session will do. */
+static bool is_plain(const struct create *create)
+{
+	static const char *const parts[] = { "command", "env", "secrets", "limits" };
+	const char *policy = create->template->egress;
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		const json_t *part = json_object_get(create->params, parts[i]);
+		if (json_object_size(part) + json_array_size(part) > 0)
+			return false;
+	}
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++)
+		if (create->volumes.at[i].name[0])
+			return false;
+	return !create->egress || (policy && streq(create->egress, policy));
+}
+
+/* Takes over SPEC_FD; or MEMBER, a pool's session, where it is not NULL. */
+static void begin(struct create *create, int spec_fd, struct session *member)
 {
 	struct lifecycle *lifecycle = create->lifecycle;
 	_close_ int spec = spec_fd;
 	struct record record;
 
 	int r = fill_record(create, &record);
+	if (member)
+		memcpy(record.host_id, member->record.host_id, sizeof(record.host_id));
 	_free_ struct super_create *request = r == 0 ? super_request(create, &record) : NULL;
 	if (create->wanted)
 		session_leave_place(lifecycle, create->wanted->place);
@@ -341,10 +369,14 @@ static void begin(struct create *create, int spec_fd)
 		call_fail(create->call, E_FAILED, true, &(struct error_details){ .err_no = ENOMEM }, "out of memory");
 		return;
 	}
-	session->create = steal_ptr(&request);
-	session->spec_fd = steal_fd(&spec);
-	volumes_hold(session);
-	list_append(&lifecycle->launch, &session->of_launch);
+	if (member) {
+		pool_claim(session, member);
+	} else {
+		session->create = steal_ptr(&request);
+		session->spec_fd = steal_fd(&spec);
+		volumes_hold(session);
+		list_append(&lifecycle->launch, &session->of_launch);
+	}
 	session_emit(session, "session.created", NULL);
 	session_changed(session);
 	session_arm_deadline(session);
@@ -371,9 +403,10 @@ void session_create(struct call *call, const struct wanted *wanted)
 		   check_template(&create) == 0 && choose_id(&create) == 0 && check_limits(&create) == 0 &&
 		   check_egress(&create) == 0 && check_ttl(&create) == 0 && check_room(&create) == 0 &&
 		   choose_volumes(&create) == 0) {
-		int spec = write_spec(&create);
-		if (spec >= 0)
-			begin(&create, spec);
+		struct session *member = is_plain(&create) ? pool_take(create.lifecycle, create.template) : NULL;
+		int spec = member ? -1 : write_spec(&create);
+		if (member || spec >= 0)
+			begin(&create, spec, member);
 	}
 	free(create.key);
 }

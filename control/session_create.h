@@ -17,6 +17,12 @@ struct wanted {
 /* Makes a session for CALL, or answers why not. WANTED: NULL for session.create. */
 void session_create(struct call *call, const struct wanted *wanted);
 
+/* A name that nobody has guessed: PREFIX and 60 random bits. 0 or -EIO. */
+int session_make_id(const char *prefix, char id[static NAME_SIZE]);
+
+/* Fills the header and the names of SUPER_CREATE from RECORD. */
+void session_fill_request(const struct record *record, struct super_create *ret);
+
 /* Answers CALL with the session that holds its place, once it is ready or gone. False: the place is free. */
 bool session_ensure_existing(struct call *call, const struct wanted *wanted, enum wait_for wait_for);
 

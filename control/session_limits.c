@@ -135,7 +135,7 @@ void method_session_set_limits(struct call *call)
 		return;
 	}
 	msg_init(&request.header, SUPER_SET_LIMITS, 0, sizeof(request));
-	memcpy(request.id, session->record.id, sizeof(request.id));
+	memcpy(request.id, session->record.host_id, sizeof(request.id));
 	int r = super_link_send(&session->lifecycle->super, &request.header, NULL, 0, on_limits_set, session);
 	if (r < 0)
 		call_fail(call, E_FAILED, true, &(struct error_details){ .step = "supervisor", .err_no = -r },

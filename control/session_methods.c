@@ -56,7 +56,7 @@ struct session *session_of_call(struct call *call)
 	const char *id = param_string(call, "session"), *owner = param_string(call, "owner");
 	struct session *session = id ? session_find(lifecycle, id) : owner ? newest_of(lifecycle, owner) : NULL;
 
-	if (session && caller_sees_owner(call_caller(call), session->record.owner))
+	if (session && !session->record.pooled && caller_sees_owner(call_caller(call), session->record.owner))
 		return session;
 	if (id)
 		call_fail(call, E_NOT_FOUND, false, &(struct error_details){ .session = id },
@@ -102,7 +102,7 @@ static bool is_listed(const struct session *session, const struct call *call)
 	const char *owner = param_string(call, "owner"), *template = param_string(call, "template");
 	const char *state = param_string(call, "state");
 
-	return caller_sees_owner(call_caller(call), session->record.owner) &&
+	return !session->record.pooled && caller_sees_owner(call_caller(call), session->record.owner) &&
 	       (!owner || streq(owner, session->record.owner)) &&
 	       (!template || streq(template, session->record.template)) &&
 	       (!state || streq(state, session_state_name(session->record.state))) &&
@@ -271,8 +271,8 @@ static void change(struct call *call, enum session_state to)
 		session_refuse(session, call, freeze ? "paused" : "resumed");
 		return;
 	}
-	int r = super_link_tell(&session->lifecycle->super, freeze ? SUPER_FREEZE : SUPER_THAW, session->record.id,
-		on_changed, session);
+	int r = super_link_tell(&session->lifecycle->super, freeze ? SUPER_FREEZE : SUPER_THAW,
+		session->record.host_id, on_changed, session);
 	if (r < 0) {
 		call_fail(call, E_FAILED, true, &(struct error_details){ .step = "supervisor", .err_no = -r },
 			"the supervisor cannot be asked: %s", strerror(-r));

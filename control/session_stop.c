@@ -51,7 +51,7 @@ void session_kill(struct session *session)
 	if (session->init_gone)
 		return;
 	session->killed = true;
-	int r = super_link_tell(&session->lifecycle->super, SUPER_KILL, session->record.id, on_killed, session);
+	int r = super_link_tell(&session->lifecycle->super, SUPER_KILL, session->record.host_id, on_killed, session);
 	if (r < 0) {
 		session->killed = false;
 		arm_stop_timer(session, KILL_AGAIN_NS);
@@ -79,7 +79,8 @@ static bool ask_workload(struct session *session)
 		return false;
 	/* A frozen process sees no signal. */
 	if (session->frozen)
-		super_link_tell(&session->lifecycle->super, SUPER_THAW, session->record.id, ignore_answer, session);
+		super_link_tell(
+			&session->lifecycle->super, SUPER_THAW, session->record.host_id, ignore_answer, session);
 	if (template && template->stop_kind == STOP_BY_CDP)
 		request = (struct init_stop){ .method = STOP_CDP };
 	else if (template)
@@ -108,7 +109,8 @@ static void shorten_grace(struct session *session, uint64_t grace_ns)
 
 void session_stop(struct session *session, enum end_reason reason, uint64_t grace_ns)
 {
-	bool unsent = !list_is_empty(&session->of_launch);
+	/* One that is to be claimed from a pool runs already. */
+	bool unsent = !list_is_empty(&session->of_launch) && session->create;
 
 	if (session->record.state == SESSION_STOPPING) {
 		/* Somebody wants its end, and not another beginning. */

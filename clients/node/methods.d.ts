@@ -495,6 +495,20 @@ export interface VolumeRemoveParams {
 	volume: string;
 }
 
+/** Parameters of pool.get. */
+export interface PoolGetParams {
+	/** of this template */
+	template?: string;
+}
+
+/** Parameters of pool.set. */
+export interface PoolSetParams {
+	/** the template */
+	template: string;
+	/** how many; as far as max_sessions has room (0 to 16384) */
+	size: number;
+}
+
 /** Parameters of exec.run. */
 export interface ExecRunParams {
 	/** the session's id */
@@ -833,6 +847,14 @@ export interface VolumeMethods {
 	remove(params: VolumeRemoveParams, options?: CallOptions): Promise<any>;
 }
 
+/** pool.* */
+export interface PoolMethods {
+	/** Sessions that are kept ready: all pools that have or are to have any, or one template's. Answers with {pools: [{template, size, ready, starting, claims, misses}]}. */
+	get(params?: PoolGetParams, options?: CallOptions): Promise<any>;
+	/** How many sessions of a template are kept ready, instead of what the configuration says. Answers with {template, size, ready, starting, claims, misses}. */
+	set(params: PoolSetParams, options?: CallOptions): Promise<any>;
+}
+
 /** Commands in sessions. */
 export interface ExecMethods {
 	/** Runs a command in a session, and answers with what it printed when it has ended. Answers with {exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}. */
@@ -896,6 +918,7 @@ export interface Methods {
 	readonly template: TemplateMethods;
 	readonly session: SessionMethods;
 	readonly volume: VolumeMethods;
+	readonly pool: PoolMethods;
 	readonly exec: ExecMethods;
 	readonly docker: DockerMethods;
 	readonly file: FileMethods;

@@ -76,6 +76,8 @@ export const methods = [
 	'volume.list',
 	'volume.get',
 	'volume.remove',
+	'pool.get',
+	'pool.set',
 	'exec.run',
 	'docker.build',
 	'docker.cancel',

@@ -699,6 +699,32 @@ class VolumeMethods:
         return self._call("volume.remove", given({"volume": volume}))
 
 
+class PoolMethods:
+    """pool.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def get(self, *, template: str | None = None) -> Any:
+        """Sessions that are kept ready: all pools that have or are to have any, or one template's.
+
+        template: of this template
+
+        Answers with {pools: [{template, size, ready, starting, claims, misses}]}.
+        """
+        return self._call("pool.get", given({"template": template}))
+
+    def set(self, template: str, size: int) -> Any:
+        """How many sessions of a template are kept ready, instead of what the configuration says.
+
+        template: the template
+        size: how many; as far as max_sessions has room (0 to 16384)
+
+        Answers with {template, size, ready, starting, claims, misses}.
+        """
+        return self._call("pool.set", given({"template": template, "size": size}))
+
+
 class ExecMethods:
     """Commands in sessions."""
 
@@ -1180,6 +1206,7 @@ class Methods:
     template: TemplateMethods
     session: SessionMethods
     volume: VolumeMethods
+    pool: PoolMethods
     exec: ExecMethods
     docker: DockerMethods
     file: FileMethods
@@ -1199,6 +1226,6 @@ class Methods:
 
 GROUPS: dict[str, Callable[[Call], Any]] = {
     "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "volume":
-    VolumeMethods, "exec": ExecMethods, "docker": DockerMethods, "file": FileMethods, "archive": ArchiveMethods,
-    "events": EventsMethods,
+    VolumeMethods, "pool": PoolMethods, "exec": ExecMethods, "docker": DockerMethods, "file": FileMethods, "archive":
+    ArchiveMethods, "events": EventsMethods,
 }
