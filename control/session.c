@@ -194,6 +194,7 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	session->record = *record;
 	session->template = config_template(lifecycle_config(lifecycle), record->template);
 	session->spec_fd = session->cgroup_fd = session->output_fd = -1;
+	session->limit_watch.memory.io.fd = session->limit_watch.processes.io.fd = -1;
 	session->deadline.fn = on_deadline;
 	liveness_init(&session->liveness);
 	session->saved_activity_ns = record->last_activity_boot_ns == NEVER ? 0 : record->last_activity_boot_ns;
@@ -237,6 +238,7 @@ void session_release_run(struct session *session)
 	probe_cancel(&session->probe);
 	docker_session_ended(session);
 	file_pool_end(session);
+	limit_watch_stop(session);
 	init_link_close(&session->init);
 	fail_change(session, &session->change);
 	fail_change(session, &session->limiting);
@@ -359,7 +361,7 @@ static void ended(struct session *session)
 	admission_wake(session->lifecycle);
 	session->record.end.at_ns = realtime_ns();
 	if (session->record.end.reason == END_OOM)
-		session_emit(session, "session.oom", NULL);
+		session_emit(session, "session.oom", json_pack("{s:s?}", "message", session->record.end.message));
 	session_release_run(session);
 	liveness_release(session);
 	volumes_release(session);

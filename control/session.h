@@ -17,6 +17,7 @@
 #include "control/call.h"
 #include "control/index.h"
 #include "control/init_link.h"
+#include "control/limit_watch.h"
 #include "control/list.h"
 #include "control/liveness.h"
 #include "control/probe.h"
@@ -59,6 +60,7 @@ struct session {
 	bool stopping_untold; /* the event session.stopping waits for its reason */
 	bool unseen; /* it ended while nobody was there to say whether it had been ready */
 	bool confirmed; /* named by SUPER_LIST; only of interest until that is over */
+	struct limit_watch limit_watch;
 	/* From inside */
 	struct init_link init;
 	struct probe probe;

@@ -44,6 +44,7 @@ void session_attach(struct session *session, int fds[static SUPER_FD_COUNT])
 {
 	session->cgroup_fd = steal_fd(&fds[SUPER_FD_CGROUP]);
 	session->output_fd = steal_fd(&fds[SUPER_FD_OUTPUT]);
+	limit_watch_start(session);
 	session->init.on_hello = on_hello;
 	session->init.on_workload_exited = on_workload_exited;
 	session->init.on_output = on_output;

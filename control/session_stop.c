@@ -215,6 +215,7 @@ static void find_reason(struct session *session, const struct super_ev_exited *e
 	/* With memory.oom.group the kernel kills all of a session: a workload that exited did so by itself. */
 	if (event && event->oom_kills > 0 && end->exit_code < 0) {
 		end->reason = END_OOM;
+		end->message = limit_watch_describe_oom(session, event->memory_peak_bytes);
 	} else if (end->exit_code >= 0 || end->signal > 0) {
 		end->reason = was_ready ? END_EXITED : END_FAILED;
 		snprintf(end->step, sizeof(end->step), "%s", was_ready ? "" : "workload");

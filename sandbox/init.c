@@ -52,6 +52,7 @@ static const struct {
 	{ "files",     step_files },	/* host name; /etc/hostname, hosts, resolv.conf */
 	{ "root",      step_root },	/* the overlay */
 	{ "proc",      step_proc },	/* while the host's is still in sight */
+	{ "counts",    step_counts },	/* what the kernel counts for each user of the session */
 	{ "sys",       step_sys },
 	{ "dev",       step_dev },	/* with pts, shm and mqueue */
 	{ "masks",     step_masks },	/* cover parts of /proc, with pieces of /dev */

@@ -37,6 +37,7 @@ int step_stage(struct setup *setup); /* sandbox/root.c */
 int step_files(struct setup *setup); /* sandbox/files.c */
 int step_root(struct setup *setup); /* sandbox/root.c */
 int step_proc(struct setup *setup); /* sandbox/proc.c */
+int step_counts(struct setup *setup); /* sandbox/proc.c */
 int step_sys(struct setup *setup); /* sandbox/mounts.c */
 int step_dev(struct setup *setup); /* sandbox/mounts.c */
 int step_masks(struct setup *setup); /* sandbox/proc.c */

@@ -142,16 +142,20 @@ int step_dev(struct setup *setup)
 {
 	const uint64_t shm_bytes = setup->plan.limits.value[LIMIT_SHM_BYTES];
 	const struct tmpfs shm = { .mode = 01777, .bytes = shm_bytes, .inodes = shm_inodes(shm_bytes) };
-	static const struct fs_option pts[] = {
+	const uint64_t terminals = setup->plan.limits.value[LIMIT_TERMINALS];
+	char max[24];
+	const struct fs_option pts[] = {
 		{ "newinstance", NULL },
 		{ "ptmxmode", "0666" },
 		{ "mode", "0620" },
 		{ "gid", "5" }, /* tty, in every distribution */
-		{ "max", "1024" }, /* of kernel.pty.max, which all sessions and the host share */
+		{ "max", max }, /* of kernel.pty.max, which all sessions and the host share */
 		{ NULL, NULL },
 	};
 	const unsigned int attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 
+	snprintf(max, sizeof(max), "%" PRIu64,
+		terminals == LIMIT_UNSET ? limit_table[LIMIT_TERMINALS].absent : terminals);
 	/* The supervisor's tree has these attributes already; that no mount is passed on to other sessions' is vital. */
 	int r = sys_mount_restrict(setup->dev, MOUNT_ATTR_RDONLY | attrs);
 	if (r == 0)

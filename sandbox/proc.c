@@ -3,6 +3,10 @@
  * /proc, and what a session need not see of it. The barrier is the user namespace: the files that change or reveal
  * much belong to the host's root. The covers take away what is readable for everybody and tells of the host.
  */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "sandbox/init.h"
 #include "sandbox/sys.h"
 
@@ -52,6 +56,27 @@ int step_proc(struct setup *setup)
 	setup->proc = r;
 	r = sys_attach(setup->proc, setup->root, "proc");
 	return r < 0 ? fail(setup, r, "attach") : 0;
+}
+
+/*
+ * A user namespace that is made here gets limits of its own, and still counts against these. Only CAP_SYS_RESOURCE in
+ * the session's own user namespace raises them again (kernel/ucount.c, set_permissions()).
+ */
+int step_counts(struct setup *setup)
+{
+	char path[64], text[24];
+
+	for (size_t i = 0; i < LIMIT_COUNT; i++) {
+		const uint64_t value = setup->plan.limits.value[i];
+		if (limit_table[i].carrier != CARRIER_USER || value == LIMIT_UNSET)
+			continue;
+		snprintf(path, sizeof(path), "sys/user/%s", limit_table[i].file);
+		int n = snprintf(text, sizeof(text), "%" PRIu64, value);
+		_close_ int fd = openat(setup->proc, path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 || write(fd, text, (size_t)n) < 0)
+			return fail(setup, -errno, "/proc/%s", path);
+	}
+	return 0;
 }
 
 /* A detached mount to lay over PATH, or a negative errno. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "supervisor/supervisor.h"
 
@@ -80,13 +81,35 @@ static int mount_tree(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/*
+ * The disk that has DIRECTORY, as io.max wants it: "8:0", of a partition the whole. Empty where there is none, as for a
+ * tmpfs or a file system of several disks.
+ */
+static void find_disk(const char *directory, char *buf, size_t size)
+{
+	char path[64], text[16];
+	struct stat st;
+
+	buf[0] = '\0';
+	if (stat(directory, &st) < 0 || major(st.st_dev) == 0)
+		return;
+	/* The link leads to the device's directory, and a partition's lies in that of its disk. */
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(st.st_dev), minor(st.st_dev));
+	read_at(AT_FDCWD, path, text, sizeof(text));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%sdev", major(st.st_dev), minor(st.st_dev),
+		text[0] ? "../" : "");
+	read_at(AT_FDCWD, path, buf, size);
+	buf[strcspn(buf, "\n")] = '\0';
+}
+
 /* The limits that hold in the children of a cgroup that hands down the controllers GIVEN. */
-static uint32_t enforced_limits(const char *given)
+static uint32_t enforced_limits(const struct supervisor *super, const char *given)
 {
 	uint32_t mask = 0;
 
 	for (uint32_t i = 0; i < LIMIT_COUNT; i++)
-		if (!limit_table[i].controller || has_word(given, limit_table[i].controller))
+		if ((!limit_table[i].controller || has_word(given, limit_table[i].controller)) &&
+			(limit_table[i].carrier != CARRIER_CGROUP_IO || super->disk[0]))
 			mask |= UINT32_C(1) << i;
 	return mask;
 }
@@ -134,7 +157,8 @@ int cgroup_open(struct supervisor *super, struct err *err)
 	}
 	hand_down(dir);
 	read_at(dir, "cgroup.subtree_control", given, sizeof(given));
-	super->controllers = enforced_limits(given);
+	find_disk(super->config.state_dir, super->disk, sizeof(super->disk));
+	super->controllers = enforced_limits(super, given);
 	super->cgroup_fd = steal_fd(&dir);
 	r = require_controllers(super, given, err);
 	if (r < 0)
@@ -155,29 +179,57 @@ void cgroup_remove_root(struct supervisor *super)
 		unlinkat(top, super->config.cgroup, AT_REMOVEDIR);
 }
 
-static int set_limit(int cgroup_fd, enum limit limit, uint64_t value)
+static int set_limit(const struct session *session, enum limit limit, uint64_t value)
 {
+	const struct limit_row *row = &limit_table[limit];
+	unsigned long long number = value;
 	char text[64];
 
-	if (limit_table[limit].carrier == CARRIER_CGROUP_CPU)
-		snprintf(text, sizeof(text), "%llu %d", (unsigned long long)value * CPU_PERIOD_US / 1000,
-			CPU_PERIOD_US);
+	if (row->carrier == CARRIER_CGROUP_CPU)
+		snprintf(text, sizeof(text), "%llu %d", number * CPU_PERIOD_US / 1000, CPU_PERIOD_US);
+	else if (row->carrier == CARRIER_CGROUP_IO)
+		snprintf(text, sizeof(text), "%s %s=%llu", session->super->disk, row->key, number);
 	else
-		snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-	return write_at(cgroup_fd, limit_table[limit].file, text);
+		snprintf(text, sizeof(text), "%llu", number);
+	return write_at(session->cgroup_fd, row->file, text);
 }
 
-int cgroup_set_limits(int cgroup_fd, const struct limits *limits, struct err *err)
+/*
+ * memory.low of a session protects it only as far as the cgroups above are protected (cgroup-v2.rst, "memory.low"): ours
+ * have what all sessions have together. Whoever manages the cgroups above those decides about them.
+ */
+static void protect_memory(const struct supervisor *super)
+{
+	uint64_t sum = 0;
+	char text[24];
+
+	for (const struct session *s = super->sessions; s; s = s->next) {
+		uint64_t low = s->entry.limits.value[LIMIT_MEMORY_LOW];
+		sum += low == LIMIT_UNSET || s->cgroup_fd < 0 ? 0 : low;
+	}
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)sum);
+	write_at(super->cgroup_fd, "memory.low", text);
+	write_at(super->cgroup_fd, "../memory.low", text);
+}
+
+int cgroup_set_limits(const struct session *session, const struct limits *limits, struct err *err)
 {
 	for (enum limit i = 0; i < LIMIT_COUNT; i++) {
-		if (!limit_table[i].file || limits->value[i] == LIMIT_UNSET)
+		const bool is_there = limit_table[i].carrier != CARRIER_CGROUP_IO || session->super->disk[0];
+		if (!limit_table[i].controller || limits->value[i] == LIMIT_UNSET || !is_there)
 			continue;
-		int r = set_limit(cgroup_fd, i, limits->value[i]);
+		int r = set_limit(session, i, limits->value[i]);
 		/* No such file: no such controller, which "enforced" says. */
 		if (r < 0 && r != -ENOENT)
 			return err_set(err, r, "cgroup", "%s", limit_table[i].file);
 	}
 	return 0;
+}
+
+void cgroup_limits_changed(const struct session *session)
+{
+	if (session->entry.limits.value[LIMIT_MEMORY_LOW] != LIMIT_UNSET)
+		protect_memory(session->super);
 }
 
 /* The files that a delegated cgroup's owner may write; cgroup-v2.rst, "Delegation". */
@@ -219,12 +271,13 @@ int cgroup_make(struct session *session, struct err *err)
 	session->payload_fd = open_dir(session->cgroup_fd, "payload");
 	if (session->payload_fd < 0)
 		return err_set(err, session->payload_fd, "cgroup", "%s/payload", id);
-	r = cgroup_set_limits(session->cgroup_fd, &session->entry.limits, err);
+	r = cgroup_set_limits(session, &session->entry.limits, err);
 	/* A session that lost one process to the OOM killer is not worth keeping half alive. */
 	if (r == 0 && (super_enforces(session->super, LIMIT_MEMORY)))
 		r = write_at(session->cgroup_fd, "memory.oom.group", "1");
 	if (r < 0)
 		return r;
+	cgroup_limits_changed(session);
 	return session->template->cgroup ? delegate(session, err) : 0;
 }
 
@@ -309,8 +362,10 @@ int cgroup_remove(struct session *session)
 		return -EAGAIN;
 	close_fdp(&session->payload_fd);
 	int r = remove_tree(session->super->cgroup_fd, session->entry.id, 0);
-	if (r == 0)
+	if (r == 0) {
 		close_fdp(&session->cgroup_fd);
+		cgroup_limits_changed(session);
+	}
 	return r;
 }
 

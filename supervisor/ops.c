@@ -349,12 +349,13 @@ static int change_limits(struct session *session, const struct limits *request, 
 	int r = limits_merge(ceilings, request, &merged, &bad);
 	if (r < 0)
 		return err_set(err, r, "limits", "%s", limit_table[bad].name);
-	r = cgroup_set_limits(session->cgroup_fd, request, err);
+	r = cgroup_set_limits(session, request, err);
 	if (r < 0)
 		return r;
 	for (enum limit i = 0; i < LIMIT_COUNT; i++)
 		if (request->value[i] != LIMIT_UNSET)
 			session->entry.limits.value[i] = request->value[i];
+	cgroup_limits_changed(session);
 	r = ledger_write(&session->super->ledger, &session->entry);
 	return r < 0 ? err_set(err, r, "limits", "ledger") : 0;
 }

@@ -123,6 +123,7 @@ struct supervisor {
 	bool delete_again; /* more came while it ran */
 	int cgroup_fd; /* <cgroup>/sessions in the cgroup v2 tree */
 	uint32_t controllers; /* bit N: enum limit N is enforced here */
+	char disk[16]; /* "8:0": the one that has the state directory; empty: none that io.max knows */
 	int init_fd; /* sealed memfd of carrel-init */
 	int null_fd;
 	int api_fd, stream_fd; /* listening */
@@ -242,7 +243,10 @@ int cgroup_open(struct supervisor *super, struct err *err);
 /* Removes <cgroup>/sessions and <cgroup> if they are empty. */
 void cgroup_remove_root(struct supervisor *super);
 int cgroup_make(struct session *session, struct err *err);
-int cgroup_set_limits(int cgroup_fd, const struct limits *limits, struct err *err);
+/* Writes those of LIMITS that a cgroup carries and this host has; "enforced" says which. */
+int cgroup_set_limits(const struct session *session, const struct limits *limits, struct err *err);
+/* After entry.limits changed: what depends on all sessions' limits together. */
+void cgroup_limits_changed(const struct session *session);
 /* 0 when the session's cgroup is gone; -EAGAIN while something in it lives (killed by now). */
 int cgroup_remove(struct session *session);
 int cgroup_kill(struct session *session);

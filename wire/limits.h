@@ -22,6 +22,16 @@ enum limit {
 	LIMIT_ROOT_INODES,
 	LIMIT_SHM_BYTES, /* /dev/shm, charged to the session's memory */
 	LIMIT_OPEN_FILES, /* RLIMIT_NOFILE of each process */
+	LIMIT_IO_READ_BYTES, /* per second, from the device of the state directory */
+	LIMIT_IO_WRITE_BYTES,
+	LIMIT_IO_READS, /* operations per second */
+	LIMIT_IO_WRITES,
+	LIMIT_TERMINALS, /* max= of /dev/pts */
+	LIMIT_INOTIFY_INSTANCES, /* these are counted for each user of the session's user namespace */
+	LIMIT_INOTIFY_WATCHES,
+	LIMIT_USER_NAMESPACES,
+	LIMIT_MOUNT_NAMESPACES,
+	LIMIT_NETWORK_NAMESPACES,
 	LIMIT_COUNT,
 };
 
@@ -34,14 +44,16 @@ struct limits {
 enum limit_carrier {
 	CARRIER_CGROUP, /* a number into a cgroup file */
 	CARRIER_CGROUP_CPU, /* "quota period" into cpu.max */
+	CARRIER_CGROUP_IO, /* "device key=number" into io.max */
 	CARRIER_MOUNT, /* size= or nr_inodes= of a tmpfs */
 	CARRIER_RLIMIT,
+	CARRIER_USER, /* a number into a file of /proc/sys/user, which each user namespace has its own of */
 };
 
 struct limit_row {
 	const char *name; /* member of "limits" in templates and requests */
 	const char *controller; /* cgroup controller that must be there for it to be enforced, or NULL */
-	const char *file; /* in the session's cgroup, or NULL */
+	const char *file; /* in the session's cgroup or in /proc/sys/user, or NULL */
 	enum limit_carrier carrier;
 	uint64_t min, max; /* what a template or request may say */
 	uint64_t absent; /* what holds where a template does not set it; LIMIT_UNSET: no limit */
@@ -49,6 +61,7 @@ struct limit_row {
 	bool live; /* can be changed while the session runs */
 	bool is_ceiling; /* a request may lower the template's value, never raise it */
 	const char *help;
+	const char *key; /* CARRIER_CGROUP_IO */
 };
 
 extern const struct limit_row limit_table[LIMIT_COUNT];

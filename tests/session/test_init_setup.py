@@ -15,7 +15,7 @@ from carrel_host import wait_until
 from carrel_init import (ADDRESSES, CGROUP, HARNESS, ID_BASE, INIT, MASK_PROC, NO_NEW_PRIVS, TTY, Session, make_image,
                          status_of)
 
-STEPS = "plan stage files root proc sys dev masks mounts cgroup pivot service limits privilege exec".split()
+STEPS = "plan stage files root proc counts sys dev masks mounts cgroupfs pivot service limits privilege exec".split()
 ALL_CAPABILITIES = (1 << 41) - 1
 SYS_ADMIN = 1 << 21
 DIND = sum(1 << c for c in (0, 1, 3, 4, 5, 6, 7, 8, 10, 12, 13, 18, 21, 27, 29, 31))  # Docker's fourteen and two

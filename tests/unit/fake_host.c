@@ -251,11 +251,21 @@ void host_crash(struct fake_host *host)
 	}
 }
 
+void host_write(const struct fake_host *host, const char *name, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", host->dir, name);
+	FILE *file = fopen(path, "we");
+	fputs(text, file);
+	fclose(file);
+}
+
 static void remove_dir(const struct fake_host *host)
 {
 	static const char *const names[] = { "registry.db", "registry.db-wal", "registry.db.damaged",
-		"registry.db.damaged-wal", "../memory.current", "../cpu.stat", "../pids.events", "../interfaces",
-		"../images/base.json" };
+		"registry.db.damaged-wal", "../memory.current", "../cpu.stat", "../pids.events", "../memory.events",
+		"../memory.stat", "../interfaces", "../images/base.json" };
 	char path[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

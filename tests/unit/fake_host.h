@@ -108,6 +108,8 @@ struct fake_host {
 
 /* A directory, a configuration with the templates "plain", "http", "tcp" and "exec", nothing running. */
 struct fake_host *host_new(void);
+/* Writes a file of what sessions have for a cgroup. */
+void host_write(const struct fake_host *host, const char *name, const char *text);
 /* Ends everything in order and checks that nothing is left open. */
 void host_free(struct fake_host *host);
 

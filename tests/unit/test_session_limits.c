@@ -114,6 +114,84 @@ static void test_meets_the_end(void **state)
 	call_free(late);
 }
 
+/* ---- running into them ---- */
+
+/* As if the kernel had raised an event, or the time had passed. */
+static void look(struct fake_host *host)
+{
+	struct loop_timer *again = &session_find(host->control.lifecycle, "watched")->limit_watch.again;
+
+	again->fn(again);
+	host_idle(host, 5);
+}
+
+static int setup_watched(void **state)
+{
+	struct fake_host *host = *state = host_new();
+
+	host_write(host, "memory.events", "low 0\nhigh 1\nmax 0\noom 0\noom_kill 1\n");
+	host_write(host, "memory.stat", "anon 3145728\nfile 6291456\nkernel 1048576\nshmem 4194304\n");
+	host_write(host, "pids.events", "max 4\n");
+	host_write(host, "cpu.stat", "usage_usec 9000000\nthrottled_usec 7000000\n");
+	host_start(host);
+	json_decref(host_create(host, "plain", "watched"));
+	return 0;
+}
+
+static void test_told(void **state)
+{
+	struct fake_host *host = *state;
+	struct conn *conn = conn_new();
+	struct call *call = call_new(host, conn,
+		json_pack("{s:[s, s, s]}", "kinds", "session.throttled", "session.refused", "session.oom"));
+
+	method_events_subscribe(call);
+	call_free(call);
+	/* What was there before it was watched is no news. */
+	look(host);
+	assert_int_equal(json_array_size(conn->notifications), 0);
+	host_write(host, "memory.events", "low 0\nhigh 5\nmax 0\noom 0\noom_kill 2\n");
+	host_write(host, "pids.events", "max 9\n");
+	look(host);
+	assert_int_equal(json_array_size(conn->notifications), 3);
+	check_string(conn_notification(conn, 0), "kind", "session.throttled");
+	check_string(conn_notification(conn, 0), "limit", "memory_high_bytes");
+	assert_int_equal(json_integer_value(json_object_get(conn_notification(conn, 0), "times")), 4);
+	check_string(conn_notification(conn, 1), "kind", "session.oom");
+	assert_int_equal(json_integer_value(json_object_get(conn_notification(conn, 1), "killed")), 1);
+	check_string(conn_notification(conn, 2), "kind", "session.refused");
+	check_string(conn_notification(conn, 2), "limit", "pids");
+	/* It goes on: no news. */
+	host_write(host, "pids.events", "max 99\n");
+	look(host);
+	assert_int_equal(json_array_size(conn->notifications), 3);
+	/* Throttled nearly all the time since the last look, which was long enough ago. */
+	session_find(host->control.lifecycle, "watched")->limit_watch.looked_ns = boottime_ns() - 10 * NS_PER_SEC;
+	host_write(host, "cpu.stat", "usage_usec 9000000\nthrottled_usec 16000000\n");
+	look(host);
+	assert_int_equal(json_array_size(conn->notifications), 4);
+	check_string(conn_notification(conn, 3), "limit", "cpus");
+	assert_int_equal(json_integer_value(json_object_get(conn_notification(conn, 3), "throttled_ms")), 9000);
+	conn_end(conn);
+}
+
+static void test_oom_is_described(void **state)
+{
+	struct fake_host *host = *state;
+
+	host_write(host, "memory.events", "low 0\nhigh 1\nmax 3\noom 1\noom_kill 2\n");
+	look(host);
+	host->oom_kills = 1;
+	fake_die(host, host_session(host, "watched"));
+	json_t *session = host_ended(host, "watched", "oom");
+	const char *message = json_path(session, "end.message");
+	assert_non_null(message);
+	assert_non_null(strstr(message, "it may have 512 MiB"));
+	assert_non_null(
+		strstr(message, "processes had 3 MiB, files 2, file systems in memory 4, the kernel for it 1"));
+	json_decref(session);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +199,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_supervisor_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_meets_the_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_told, setup_watched, teardown),
+		cmocka_unit_test_setup_teardown(test_oom_is_described, setup_watched, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -384,16 +384,6 @@ static void test_too_early(void **state)
 
 /* ---- the rest ---- */
 
-static void write_file(const struct fake_host *host, const char *name, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", host->dir, name);
-	FILE *file = fopen(path, "we");
-	fputs(text, file);
-	fclose(file);
-}
-
 static const char interfaces[] = "Inter-|   Receive                                                |  Transmit\n"
 				 " face |bytes    packets errs drop fifo frame compressed multicast|bytes packets "
 				 "errs drop fifo colls carrier compressed\n"
@@ -412,7 +402,7 @@ static void test_stats_network(void **state)
 	json_t *stats = host_ok(host, method_session_stats, json_pack("{s:s}", "session", "one"));
 	assert_true(json_is_null(json_object_get(stats, "network")));
 	json_decref(stats);
-	write_file(host, "interfaces", interfaces);
+	host_write(host, "interfaces", interfaces);
 	char path[128];
 	snprintf(path, sizeof(path), "%s/interfaces", host->dir);
 	host->control.net_dev_fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -432,9 +422,9 @@ static void test_stats(void **state)
 {
 	struct fake_host *host = *state;
 
-	write_file(host, "memory.current", "4096\n");
-	write_file(host, "pids.events", "max 7\n");
-	write_file(host, "cpu.stat", "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\nnr_throttled 3\n");
+	host_write(host, "memory.current", "4096\n");
+	host_write(host, "pids.events", "max 7\n");
+	host_write(host, "cpu.stat", "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\nnr_throttled 3\n");
 	create(host, "one", "ann");
 	json_t *stats = host_ok(host, method_session_stats, json_pack("{s:s}", "session", "one"));
 	const json_t *memory = json_object_get(stats, "memory"), *cpu = json_object_get(stats, "cpu");

@@ -4,7 +4,8 @@
 import pathlib
 import re
 import shutil
-import subprocess
+import socket
+import statistics
 import time
 import unittest
 
@@ -12,6 +13,9 @@ from carrel_host import PROGRAMS, Host, cgroup_root, scaled, wait_until
 
 MIB = 1 << 20
 NEIGHBOUR_PORT = 8000
+QUIET_REQUESTS = 20
+# The goal is 1.2 on real hardware; two emulated processors share what they have with the emulation and with the tests.
+MOST_TIMES_SLOWER = 20
 
 # Roomy: each test narrows the one limit that it is about.
 LIMITS = {
@@ -43,8 +47,11 @@ class LimitedHost(unittest.TestCase):
         LimitedHost.client = host.client()
 
     def setUp(self):
+        self.requests = None
         self.neighbour = self.create("neighbour", ["prober", "serve", str(NEIGHBOUR_PORT)])
         self.wait_for_output("neighbour", "serving")
+        self.quiet = statistics.median(self.request() for _ in range(QUIET_REQUESTS))
+        self.requests = []
 
     def tearDown(self):
         for session in self.client.call("session.list")["sessions"]:
@@ -62,12 +69,21 @@ class LimitedHost(unittest.TestCase):
     def output(self, name):
         return "".join(e["text"] for e in self.client.call("session.logs", session=name)["entries"])
 
+    def wait(self, condition, what):
+        """As wait_until(), asking the neighbour for something each time."""
+        def ask():
+            if self.requests is not None:
+                self.requests.append(self.request())
+            return condition()
+
+        return wait_until(ask, what=what)
+
     def wait_for_output(self, name, pattern):
         """The match of PATTERN in what the session printed."""
-        return wait_until(lambda: re.search(pattern, self.output(name)), what=f"{name} says {pattern}")
+        return self.wait(lambda: re.search(pattern, self.output(name)), f"{name} says {pattern}")
 
     def wait_for_end(self, name):
-        return self.client.call("session.wait", session=name, **{"for": "ended"}, timeout_seconds=20)["end"]
+        return self.wait(lambda: self.client.call("session.get", session=name)["end"], f"{name} ends")
 
     def stats(self, name):
         return self.client.call("session.stats", session=name)
@@ -87,14 +103,35 @@ class LimitedHost(unittest.TestCase):
         self.assertGreater(self.ooms(), before)
         self.assert_neighbour_unharmed()
 
+    def events_of(self, action, last):
+        """The events of the session "hostile" from ACTION until one of the kind LAST."""
+        watcher = self.host.client()
+        watcher.call("events.subscribe", session="hostile")
+        action()
+        events = [watcher.receive()["params"]]
+        while events[-1]["kind"] != last:
+            events.append(watcher.receive()["params"])
+        return events
+
     # ---- the neighbour
 
+    def request(self):
+        """Seconds until the neighbour has taken a connection and closed it."""
+        begun = time.monotonic()
+        with socket.create_connection((self.neighbour["address"], NEIGHBOUR_PORT), scaled(10)) as connection:
+            connection.recv(1)
+        return time.monotonic() - begun
+
     def assert_neighbour_unharmed(self):
-        """It answers over the network, none of it was killed, and another session can be made beside it."""
-        prober = str(pathlib.Path(PROGRAMS) / "prober")
-        result = subprocess.run([prober, "tcp", self.neighbour["address"], str(NEIGHBOUR_PORT)],
-                                capture_output=True, text=True, timeout=scaled(10), check=True)
-        self.assertIn("reached", result.stdout)
+        """It has answered all the while, none of it was killed, commands run there and others are made beside it."""
+        self.requests += [self.request() for _ in range(QUIET_REQUESTS)]
+        begun = time.monotonic()
+        self.client.call("exec.run", session="neighbour", command=["/bin/busybox", "true"])
+        execution = time.monotonic() - begun
+        median = statistics.median(self.requests)
+        print(f"neighbour: {len(self.requests)} requests, median {median * 1000:.1f} ms, {median / self.quiet:.1f} times the "
+              f"quiet host's; worst {max(self.requests) * 1000:.0f} ms; a command {execution * 1000:.0f} ms")
+        self.assertLess(median, MOST_TIMES_SLOWER * self.quiet)
         self.assertEqual(self.client.call("session.get", session="neighbour")["state"], "ready")
         self.assertEqual(self.stats("neighbour")["memory"]["events"]["oom_kill"], 0)
         begun = time.monotonic()

@@ -22,13 +22,13 @@ import traceback
 import unittest
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent.parent
-ALONE = ["host/guest/test_check.py"]  # takes things away from the host
+# The first takes things away from the host, the second measures how a neighbour fares.
+ALONE = ["host/guest/test_check.py", "host/guest/test_limits.py"]
 # The longest first, because several run at a time.
 TOGETHER = [
     "session/test_sessions.py",
     "session/test_survival.py",
     "session/test_escape.py",
-    "host/guest/test_limits.py",
     "host/guest/test_delegation.py",
     "session/test_isolation.py",
     "session/test_inside.py",

@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every limit holds against a workload that runs into it, and a neighbour does not notice."""
 
+import os
 import pathlib
+import re
+import shutil
+import tempfile
 import time
 import unittest
 
-from carrel_host import RpcError, own_network, scaled, snapshot, wait_until
+from carrel_host import TEST_DIR, RpcError, own_network, scaled, snapshot, wait_until
 from limited import LIMITS, MIB, LimitedHost, flat
+
+# May make namespaces and mounts of its own.
+NESTING = {"seccomp": "dind", "proc": "full", "capabilities": ["SYS_ADMIN", "SETUID", "SETGID"]}
 
 
 def setUpModule():
     own_network()
-    LimitedHost.open(**{"big-root": {"limits": {**LIMITS, "root_bytes": 128 * MIB}},
+    # On a disk, and mapped: what the session writes there belongs to its ids.
+    data = pathlib.Path(tempfile.mkdtemp(prefix="carrel-data-", dir=TEST_DIR))
+    unittest.addModuleCleanup(shutil.rmtree, data)
+    disk = {"type": "bind", "source": str(data), "target": "/data", "read_only": False}
+    (data / "large").write_bytes(b"x" * 64 * MIB)
+    LimitedHost.open(**{"writer": {"mounts": [disk]}, "nesting": NESTING, "big-root": {"limits": {**LIMITS, "root_bytes": 128 * MIB}},
                         "precious": {"limits": {**LIMITS, "memory_low_bytes": 16 * MIB}}})
 
 
@@ -73,13 +85,22 @@ class Memory(LimitedHost):
         self.assertEqual(self.client.call("session.get", session="hostile")["state"], "ready")
 
     def test_an_event_tells(self):
-        watcher = self.host.client()
-        watcher.call("events.subscribe", session="hostile")
-        self.hostile("memory", limits={"memory_bytes": 32 * MIB})
-        kinds = []
-        while "session.ended" not in kinds:
-            kinds.append(watcher.receive()["params"]["kind"])
-        self.assertIn("session.oom", kinds)
+        """And says what had the memory."""
+        events = self.events_of(lambda: self.hostile("memory", limits={"memory_bytes": 32 * MIB}), "session.ended")
+        message = next(e["message"] for e in events if e["kind"] == "session.oom")
+        said = re.search(r"it may have 32 MiB, and had (\d+) MiB at most; .* processes had (\d+) MiB", message)
+        self.assertIsNotNone(said, message)
+        print(message)
+        self.assertIn(int(said[1]), range(28, 33))
+        self.assertEqual(self.client.call("session.get", session="hostile")["end"]["message"], message)
+
+    def test_above_the_soft_limit(self):
+        def fill():
+            self.hostile("fill", "/full", limits={"memory_bytes": 64 * MIB, "memory_high_bytes": 16 * MIB})
+
+        events = self.events_of(fill, "session.throttled")
+        self.assertEqual(events[-1]["limit"], "memory_high_bytes")
+        self.assert_neighbour_unharmed()
 
 
 class Changes(LimitedHost):
@@ -144,7 +165,17 @@ class Processes(LimitedHost):
         wait_until(lambda: not any("/hostile" in c for c in snapshot(self.host)["cgroups"]), what="nothing is left")
 
 
+    def test_an_event_tells(self):
+        events = self.events_of(lambda: self.hostile("processes", limits={"pids": 40}), "session.refused")
+        self.assertEqual((events[-1]["limit"], events[-1]["session"]), ("pids", "hostile"))
+
+
 class Processor(LimitedHost):
+    def test_an_event_tells(self):
+        events = self.events_of(lambda: self.hostile("spin", "2", limits={"cpus": 0.2}), "session.throttled")
+        self.assertEqual(events[-1]["limit"], "cpus")
+        self.assertGreater(events[-1]["throttled_ms"], 1000)
+
     def measure(self, name, seconds=4.0):
         """The share of one processor that a session used while time passed."""
         usage = lambda: flat(self.cgroup(name) / "cpu.stat")  # noqa: E731
@@ -207,6 +238,113 @@ class Space(LimitedHost):
         self.hostile("fill", "/small", name="other", limits={"root_bytes": 2 * MIB})
         self.assertGreater(int(self.wait_for_output("other", r"wrote (\d+)")[1]), MIB)
         pathlib.Path(self.host.dir / "probe").write_bytes(b"x" * MIB)
+        self.assert_neighbour_unharmed()
+
+
+class Disk(LimitedHost):
+    """The disk below the state directory; each session has its share of it by the second."""
+
+    def measure(self, **limits):
+        begun = time.monotonic()
+        self.hostile("direct", "/data/out", "4", template="writer", limits=limits)
+        self.assertEqual(self.wait_for_output("hostile", r"wrote (\d+): (.*)").groups(), (str(4 * MIB), "all"))
+        elapsed = time.monotonic() - begun
+        self.assert_neighbour_unharmed()
+        self.client.call("session.remove", session="hostile")
+        return elapsed
+
+    def test_bytes_written(self):
+        self.assertGreater(self.measure(io_write_bytes_per_second=MIB), 3)
+
+    def test_writes(self):
+        self.assertGreater(self.measure(io_writes_per_second=16), 3)
+
+    def test_without_a_limit_it_is_quick(self):
+        self.assertLess(self.measure(), 3)
+
+    def test_files_and_enforced(self):
+        limits = {"io_read_bytes_per_second": 3 * MIB, "io_write_bytes_per_second": 2 * MIB, "io_reads_per_second": 200,
+                  "io_writes_per_second": 100}
+        session = self.hostile("memory", "1", template="writer", limits=limits)
+        self.assertEqual({session["limits"][name]["enforced"] for name in limits}, {True})
+        file = (self.cgroup("hostile") / "io.max").read_text()
+        self.assertRegex(file, rf"^\d+:0 rbps={3 * MIB} wbps={2 * MIB} riops=200 wiops=100$")
+        self.client.call("session.set_limits", session="hostile", limits={"io_reads_per_second": 50})
+        self.assertIn("riops=50 ", (self.cgroup("hostile") / "io.max").read_text())
+
+    def test_page_cache(self):
+        """Reading much, again and again, costs the reader's own page cache."""
+        before = self.ooms()
+        # Pages belong to whoever read them first, and that was not the session.
+        os.sync()
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("1")
+        self.hostile("read", "/data/large", template="writer", limits={"memory_bytes": 32 * MIB})
+        wait_until(lambda: self.stats("hostile")["memory"]["events"]["max"] > 10, what="it is at its limit")
+        self.assert_neighbour_unharmed()
+        self.assertLessEqual(self.stats("hostile")["memory"]["current_bytes"], 32 * MIB)
+        self.assertEqual(self.ooms(), before)
+
+    def test_output(self):
+        """Printing without end: a ring of fixed size, in memory."""
+        self.hostile("print")
+        self.wait_for_output("hostile", "xxx")
+        self.assert_neighbour_unharmed()
+        self.assertLess(len(self.output("hostile")), MIB)
+
+
+class Protection(LimitedHost):
+    def test_memory_is_kept(self):
+        """What is kept for a session is kept for the cgroups above it, or it would not be."""
+        above = [self.cgroup("x").parent / "memory.low", self.cgroup("x").parent.parent / "memory.low"]
+        kept = lambda: [int(path.read_text()) for path in above]  # noqa: E731
+        self.create("one", ["busybox", "sleep", "1000"], template="precious")
+        self.create("two", ["busybox", "sleep", "1000"], template="precious", limits={"memory_low_bytes": MIB})
+        self.assertEqual(kept(), [17 * MIB] * 2)
+        self.client.call("session.set_limits", session="one", limits={"memory_low_bytes": 2 * MIB})
+        self.assertEqual(kept(), [3 * MIB] * 2)
+        self.client.call("session.remove", session="two")
+        self.client.call("session.remove", session="one")
+        self.assertEqual(kept(), [0] * 2)
+
+
+class Counts(LimitedHost):
+    """What the kernel counts for each user or file system, and no cgroup does."""
+
+    def expect(self, what, reached, reason, *arguments, **params):
+        self.hostile(what, *arguments, **params)
+        said = self.wait_for_output("hostile", r"(?:opened|watched|made|mounted) (\d+): (.*)")
+        self.assertEqual((int(said[1]), said[2]), (reached, reason))
+        self.assert_neighbour_unharmed()
+
+    def test_terminals(self):
+        self.expect("terminals", 5, "No space left on device", limits={"terminals": 5})
+
+    def test_inotify_instances(self):
+        self.expect("inotify", 3, "No file descriptors available", limits={"inotify_instances": 3})
+
+    def test_inotify_watches(self):
+        self.expect("watches", 20, "No space left on device", "/dev/shm", limits={"inotify_watches": 20})
+
+    def test_user_namespaces(self):
+        self.expect("user-namespaces", 4, "No space left on device", template="nesting", limits={"user_namespaces": 4})
+
+    def test_mount_namespaces(self):
+        self.expect("mount-namespaces", 6, "No space left on device", template="nesting", limits={"mount_namespaces": 6})
+
+    def test_network_namespaces(self):
+        self.expect("network-namespaces", 2, "No space left on device", template="nesting", limits={"network_namespaces": 3})
+
+    def test_nobody_inside_raises_them(self):
+        script = "for f in /proc/sys/user/max_*; do (echo 1000000 > $f) 2>&1; done; cat /proc/sys/user/max_user_namespaces; echo end"
+        self.create("hostile", ["busybox", "sh", "-c", script], template="nesting", limits={"user_namespaces": 4})
+        self.wait_for_output("hostile", r"(?m)^4\nend$")
+
+    def test_mounts(self):
+        """A mount namespace has a hundred thousand (fs.mount-max); each costs memory that is the session's."""
+        self.hostile("mounts", "2000", template="nesting")
+        before = self.stats("hostile")["memory"]["current_bytes"]
+        self.wait_for_output("hostile", r"mounted (\d+): asked for no more")
+        self.assertGreater(self.stats("hostile")["memory"]["current_bytes"] - before, 2000 * 256)
         self.assert_neighbour_unharmed()
 
 
