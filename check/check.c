@@ -293,14 +293,14 @@ static void check_cgroup(struct check *c)
 
 /* ---- network ---- */
 
-static bool wants_internet(const struct config *config)
+static bool wants_outside(const struct config *config)
 {
 	for (size_t i = 0; i < config->n_templates; i++) {
 		const struct template *t = &config->templates[i];
-		if (streq(t->egress, "internet"))
+		if (!streq(t->egress, "none"))
 			return true;
 		for (char **policy = t->egress_allowed; *policy; policy++)
-			if (streq(*policy, "internet"))
+			if (!streq(*policy, "none"))
 				return true;
 	}
 	return false;
@@ -311,7 +311,7 @@ static void check_forwarding(struct check *c, const char *name, const char *path
 	if (read_number(path, 0) > 0)
 		ok(c, name, "on");
 	else
-		say(c, CHECK_DEGRADED, name, remedy, "off: sessions with egress \"internet\" reach nothing outside");
+		say(c, CHECK_DEGRADED, name, remedy, "off: sessions reach nothing outside, whatever their egress");
 }
 
 static void check_network(struct check *c)
@@ -328,7 +328,7 @@ static void check_network(struct check *c)
 		say(c, CHECK_MISSING, "net.ipv6",
 			"sysctl -w net.ipv6.conf.all.disable_ipv6=0, or set \"ipv6\": null in carrel.json",
 			"off, but configured");
-	if (!wants_internet(c->config))
+	if (!wants_outside(c->config))
 		return;
 	check_forwarding(c, "net.forwarding4", "/proc/sys/net/ipv4/ip_forward", "sysctl -w net.ipv4.ip_forward=1");
 	if (c->config->has_ipv6)

@@ -70,9 +70,12 @@ static int load(const char *directory, struct config *config, char *error, size_
 	struct source templates = { .name = "templates.d", .text = "", .error = error, .error_size = error_size };
 	r = read_templates(fd, &templates, config);
 	/* Again, now that the number of templates is known. */
+	const struct place file = { .source = &source };
 	if (r == 0)
-		r = daemon_check_slots(&(struct place){ .source = &source }, config);
-	return r < 0 ? r : daemon_check_pools(&(struct place){ .source = &source }, config);
+		r = daemon_check_slots(&file, config);
+	if (r == 0)
+		r = daemon_check_pools(&file, config);
+	return r < 0 ? r : egress_check(&file, config);
 }
 
 int config_load(const char *directory, struct config *ret, char *error, size_t error_size)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "wire/egress.h"
 #include "wire/limits.h"
 #include "wire/super.h"
 
@@ -75,6 +76,8 @@ struct config {
 	size_t n_publish_addresses;
 	uint32_t publish_first_port, publish_last_port;		/* 20000 to 20999, all of them carrel's */
 	enum role publish_role;					/* the least that may publish there: operator */
+	struct egress_list *egress_lists;	/* policies beside "none" and "internet" */
+	size_t n_egress_lists;
 	/* access */
 	struct config_access *access;
 	size_t n_access;
@@ -189,7 +192,7 @@ struct template {
 	size_t n_volumes;
 	struct config_rlimit *rlimits;
 	size_t n_rlimits;
-	char *egress;		/* "none" (default) or "internet" */
+	char *egress;		/* "none" (default), "internet", or one of the configuration's egress_lists */
 	char **egress_allowed;	/* policies a request may name instead, NULL-terminated */
 	uint16_t loopback_ports[CONFIG_MAX_LOOPBACK_PORTS];	/* reached at the session's address though bound to 127.0.0.1 */
 	size_t n_loopback_ports;

@@ -220,6 +220,8 @@ static const struct member daemon_members[] = {
 	  .help = "the same for IPv6; null for none" },
 	{ "nameservers", &type_nameservers, .fallback = "[]",
 	  .help = "what sessions find in /etc/resolv.conf, at most 3" },
+	{ "egress_policies", &type_egress_policies, .fallback = "{}",
+	  .help = "what sessions may reach, by name: arrays of {\"to\": [addresses, prefixes], \"protocol\": tcp, udp or any, \"ports\": [443, [8000, 8100]]}" },
 	{ "access", &type_objects, FIELD(struct config, access), COUNT(struct config, n_access), .object = &access_table,
 	  .fallback = "[{\"user\": \"root\", \"role\": \"admin\"}]", .max = 256,
 	  .help = "who may do what; the first row that fits the caller counts" },

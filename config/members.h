@@ -129,9 +129,12 @@ int daemon_check_slots(const struct place *place, const struct config *config);
 
 /* The templates that pools are of are there, and fit. */
 int daemon_check_pools(const struct place *place, const struct config *config);
+/* Every policy that a template names is there. PLACE is carrel.json's outermost object. */
+int egress_check(const struct place *place, const struct config *config);
 
 /* Types of single members, in limits.c, network.c and template.c. */
 extern const struct member_type type_limits, type_rlimits, type_capabilities;
+extern const struct member_type type_egress_policies; /* egress.c; the field is the whole configuration */
 extern const struct member_type type_ipv4_prefix, type_ipv6_prefix, type_nameservers, type_addresses, type_ports;
 
 /* Names in configuration. 0 or -ENOENT. */

@@ -219,9 +219,9 @@ static const struct object_table volume_table = OBJECT_TABLE(volume_members, str
 
 /* clang-format off */
 static const struct member network_members[] = {
-	{ "egress", &type_word, FIELD(struct template, egress), .fallback = "\"none\"", .words = "none|internet",
-	  .help = "what sessions may reach: nothing, or public addresses" },
-	{ "egress_allowed", &type_words, FIELD(struct template, egress_allowed), .fallback = "[]", .words = "none|internet", .max = 8,
+	{ "egress", &type_name, FIELD(struct template, egress), .fallback = "\"none\"",
+	  .help = "what sessions may reach: none, internet (public addresses), or one of egress_policies" },
+	{ "egress_allowed", &type_strings, FIELD(struct template, egress_allowed), .fallback = "[]", .max = 8,
 	  .help = "what a request may ask for instead" },
 	{ "loopback_ports", &type_ports, .fallback = "[]",
 	  .help = "ports bound to 127.0.0.1 in the session that are reached at its address too" },

@@ -42,19 +42,44 @@ struct netns {
 static const mac_address mac_of_host = { 0x02, 'c', 'a', 'r', 0, 1 };
 static const mac_address mac_of_session = { 0x02, 'c', 'a', 'r', 0, 2 };
 
-static const char *const policy_names[NETNS_POLICY_COUNT] = {
+static const char *const policy_names[NETNS_FIRST_LIST] = {
 	[NETNS_NONE] = "none",
 	[NETNS_INTERNET] = "internet",
 };
 
-int netns_policy_by_name(const char *name, enum netns_policy *ret)
+/* FNV-1a. */
+enum netns_policy netns_list_number(const struct egress_list *list)
 {
-	for (int i = 0; i < NETNS_POLICY_COUNT; i++)
+	uint32_t h = UINT32_C(0x811c9dc5);
+
+	for (const char *c = list->name; *c; c++)
+		h = (h ^ (uint8_t)*c) * UINT32_C(0x01000193);
+	return (enum netns_policy)(NETNS_FIRST_LIST + h % (NETNS_POLICY_END - NETNS_FIRST_LIST));
+}
+
+int netns_policy_by_name(const struct netns_config *config, const char *name, enum netns_policy *ret)
+{
+	for (int i = 0; i < NETNS_FIRST_LIST; i++)
 		if (policy_names[i] && streq(policy_names[i], name)) {
 			*ret = (enum netns_policy)i;
 			return 0;
 		}
+	for (size_t i = 0; i < config->n_lists; i++)
+		if (streq(config->lists[i].name, name)) {
+			*ret = netns_list_number(&config->lists[i]);
+			return 0;
+		}
 	return -ENOENT;
+}
+
+static int check_lists(const struct netns_config *config, struct err *err)
+{
+	for (size_t i = 0; i < config->n_lists; i++)
+		for (size_t j = 0; j < i; j++)
+			if (netns_list_number(&config->lists[i]) == netns_list_number(&config->lists[j]))
+				return err_set(err, -EEXIST, "policy", "%s and %s have one number: rename one",
+					config->lists[j].name, config->lists[i].name);
+	return 0;
 }
 
 /* base + 2 * SLOT, and one more for the host end, on the last 32 bits of an address. */
@@ -103,6 +128,8 @@ int netns_open(const struct netns_config *config, struct netns **ret, struct err
 {
 	bool has_stack6 = access("/proc/sys/net/ipv6", F_OK) == 0;
 	int r = check_config(config, has_stack6, err);
+	if (r == 0)
+		r = check_lists(config, err);
 	if (r < 0)
 		return r;
 	struct netns *netns = malloc(sizeof(*netns));

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 
+#include "wire/egress.h"
 #include "wire/err.h"
 
 struct netns;
@@ -35,6 +36,8 @@ struct netns_config {
 	 */
 	uint32_t uids[NETNS_MAX_IDS], gids[NETNS_MAX_IDS];
 	size_t n_uids, n_gids;
+	const struct egress_list *lists; /* borrowed for as long as netns is open */
+	size_t n_lists;
 };
 
 /* Egress policies; the value is added to NETNS_GROUP_BASE for the interface group. */
@@ -42,12 +45,19 @@ enum netns_policy {
 	NETNS_SPARE, /* made, not claimed: nothing passes */
 	NETNS_NONE, /* only answers to the host */
 	NETNS_INTERNET, /* and public addresses: no private range, link-local, metadata address or host service */
-	NETNS_POLICY_COUNT,
+	NETNS_FIRST_LIST, /* a list of the configuration's: this and more, see netns_list_number() */
+	NETNS_POLICY_END = 0x10000,
 };
 enum { NETNS_GROUP_BASE = 0x63610000 };
 
-/* "none" and "internet" in configuration and requests; -ENOENT for others. */
-int netns_policy_by_name(const char *name, enum netns_policy *ret);
+/*
+ * The policy that LIST is. It follows from the name alone: sessions that outlive a change of the configuration keep the
+ * list they had, and reach nothing when it is gone.
+ */
+enum netns_policy netns_list_number(const struct egress_list *list);
+
+/* "none", "internet" and the names of lists, as configuration and requests have them; -ENOENT for others. */
+int netns_policy_by_name(const struct netns_config *config, const char *name, enum netns_policy *ret);
 
 /* One slot's namespaces. */
 struct netns_slot {
@@ -58,7 +68,7 @@ struct netns_slot {
 
 /*
  * Remembers the network namespace the caller is in as the host's, and listens there for links and tables that go
- * away. -ERANGE, -EINVAL, -E2BIG or -EAFNOSUPPORT for a configuration that cannot work.
+ * away. -ERANGE, -EINVAL, -E2BIG, -EEXIST or -EAFNOSUPPORT for a configuration that cannot work.
  */
 int netns_open(const struct netns_config *config, struct netns **ret, struct err *err);
 void netns_close(struct netns *netns);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "netns/policy.h"
 
+#include <arpa/inet.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -12,34 +12,13 @@ static const char policy[] =
 #include "netns/policy.nft.h"
 	;
 
-enum { TEXT_SIZE = sizeof(policy) + 2048 };
-
-struct text {
-	size_t size; /* TEXT_SIZE once something did not fit */
-	char bytes[TEXT_SIZE];
-};
-
-static void append(struct text *text, const char *format, ...) _printf_(2, 3);
-
-static void append(struct text *text, const char *format, ...)
-{
-	size_t left = TEXT_SIZE - text->size;
-	va_list ap;
-	va_start(ap, format);
-	int n = vsnprintf(text->bytes + text->size, left, format, ap);
-	va_end(ap);
-	text->size = n < 0 || (size_t)n >= left ? TEXT_SIZE : text->size + (size_t)n;
-}
-
 /*
  * The context's socket belongs to the network namespace it is made in, so each run has its own. It is the one
  * descriptor that is not CLOEXEC; nothing is executed while it is open. Where the library cannot open it, it ends the
  * process; so we see first whether it could.
  */
-static int run(const struct text *text, const char *step, struct err *err)
+static int run(const char *text, const char *step, struct err *err)
 {
-	if (text->size == TEXT_SIZE)
-		return err_set(err, -E2BIG, step, "rules");
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	if (fd < 0)
 		return err_set(err, -errno, step, "socket");
@@ -50,7 +29,7 @@ static int run(const struct text *text, const char *step, struct err *err)
 	int r = 0;
 	if (nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0)
 		r = err_set(err, -ENOMEM, step, "nftables");
-	else if (nft_run_cmd_from_buffer(nft, text->bytes) != 0) {
+	else if (nft_run_cmd_from_buffer(nft, text) != 0) {
 		/* The library says in words alone what went wrong. */
 		const char *words = nft_ctx_get_error_buffer(nft);
 		r = err_set(err, -EPROTO, step, "%.*s", (int)strcspn(words, "\n"), words);
@@ -59,45 +38,89 @@ static int run(const struct text *text, const char *step, struct err *err)
 	return r;
 }
 
+/* Runs what was written to OUT, which is closed; its text is freed. */
+static int run_written(FILE *out, char **text, const char *step, struct err *err)
+{
+	int r = fclose(out) == 0 && *text ? run(*text, step, err) : err_set(err, -ENOMEM, step, "rules");
+
+	free(*text);
+	return r;
+}
+
+/* What RULE lets pass: "ip daddr 10.0.0.0/8 tcp dport 443-443 return". */
+static void print_rule(FILE *out, const struct egress_rule *rule)
+{
+	char address[INET6_ADDRSTRLEN];
+	const char *protocol = rule->protocol == IPPROTO_TCP ? "tcp" : "udp";
+
+	inet_ntop(rule->family == 4 ? AF_INET : AF_INET6, rule->address, address, sizeof(address));
+	fprintf(out, "		%s daddr %s/%u", rule->family == 4 ? "ip" : "ip6", address, rule->bits);
+	if (rule->protocol)
+		fprintf(out, " %s dport %u-%u", protocol, rule->first_port, rule->last_port);
+	fprintf(out, " return\n");
+}
+
+static void print_list(FILE *out, const struct egress_list *list)
+{
+	const unsigned int number = netns_list_number(list);
+
+	fprintf(out, "table inet carrel {\n	chain list%u {\n", number);
+	for (size_t i = 0; i < list->n_rules; i++)
+		print_rule(out, &list->rules[i]);
+	fprintf(out,
+		"		drop\n	}\n}\n"
+		"add element inet carrel open { %u }\n"
+		"add element inet carrel reach { %u : jump list%u }\n",
+		NETNS_GROUP_BASE + number, NETNS_GROUP_BASE + number, number);
+}
+
 int policy_load(const struct netns_config *config, struct err *err)
 {
-	struct text text = { 0 };
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
 
-	append(&text, "define base = %u\n", NETNS_GROUP_BASE);
-	append(&text, "define spare = %u\n", NETNS_GROUP_BASE + NETNS_SPARE);
-	append(&text, "define internet = %u\n", NETNS_GROUP_BASE + NETNS_INTERNET);
-	append(&text, "%s", policy);
-	append(&text, "add element inet carrel users { 0, %u", config->allowed_uid);
+	if (!out)
+		return err_set(err, -ENOMEM, "policy", "rules");
+	fprintf(out, "define base = %u\n", NETNS_GROUP_BASE);
+	fprintf(out, "define spare = %u\n", NETNS_GROUP_BASE + NETNS_SPARE);
+	fprintf(out, "define internet = %u\n", NETNS_GROUP_BASE + NETNS_INTERNET);
+	fputs(policy, out);
+	fprintf(out, "add element inet carrel users { 0, %u", config->allowed_uid);
 	for (size_t i = 0; i < config->n_uids; i++)
-		append(&text, ", %u", config->uids[i]);
-	append(&text, " }\n");
+		fprintf(out, ", %u", config->uids[i]);
+	fprintf(out, " }\n");
 	for (size_t i = 0; i < config->n_gids; i++)
-		append(&text, "%s%u", i > 0 ? ", " : "add element inet carrel groups { ", config->gids[i]);
-	append(&text, config->n_gids > 0 ? " }\n" : "");
-	return run(&text, "policy", err);
+		fprintf(out, "add element inet carrel groups { %u }\n", config->gids[i]);
+	for (size_t i = 0; i < config->n_lists; i++)
+		print_list(out, &config->lists[i]);
+	return run_written(out, &text, "policy", err);
 }
 
 /* Adding it first makes it no error that it is not there. */
 int policy_unload(struct err *err)
 {
-	struct text text = { 0 };
-	append(&text, "add table inet carrel\n"
-		      "delete table inet carrel\n");
-	return run(&text, "policy removal", err);
+	return run("add table inet carrel\n"
+		   "delete table inet carrel\n",
+		"policy removal", err);
 }
 
 int policy_redirect(const uint16_t *ports, size_t n_ports, struct err *err)
 {
-	struct text text = { 0 };
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
 
-	append(&text, "table ip carrel {\n"
-		      "	chain loopback {\n"
-		      "		type nat hook prerouting priority dstnat\n"
-		      "		iifname eth0 tcp dport {");
+	if (!out)
+		return err_set(err, -ENOMEM, "redirect", "rules");
+	fprintf(out, "table ip carrel {\n"
+		     "	chain loopback {\n"
+		     "		type nat hook prerouting priority dstnat\n"
+		     "		iifname eth0 tcp dport {");
 	for (size_t i = 0; i < n_ports; i++)
-		append(&text, "%s %u", i > 0 ? "," : "", ports[i]);
-	append(&text, " } dnat to 127.0.0.1\n"
-		      "	}\n"
-		      "}\n");
-	return run(&text, "redirect", err);
+		fprintf(out, "%s %u", i > 0 ? "," : "", ports[i]);
+	fprintf(out, " } dnat to 127.0.0.1\n"
+		     "	}\n"
+		     "}\n");
+	return run_written(out, &text, "redirect", err);
 }

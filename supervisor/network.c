@@ -86,6 +86,8 @@ int network_open(struct supervisor *super, struct err *err)
 	struct netns_config *nc = &super->netns_config;
 
 	*nc = (struct netns_config){
+		.lists = super->config.egress_lists,
+		.n_lists = super->config.n_egress_lists,
 		.id_base = config->id_base,
 		.max_slots = config_slots(config),
 		.has_ipv6 = config->has_ipv6,

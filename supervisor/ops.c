@@ -247,13 +247,14 @@ int ops_answer_create(struct session *session)
 }
 
 /* The policy that REQUEST may have: the template's, or one that the template allows to be named. */
-static int choose_policy(const struct template *template, const char *name, enum netns_policy *ret)
+static int choose_policy(
+	const struct supervisor *super, const struct template *template, const char *name, enum netns_policy *ret)
 {
 	bool allowed = !name[0] || streq(name, template->egress);
 
 	for (char **p = template->egress_allowed; p && *p && !allowed; p++)
 		allowed = streq(*p, name);
-	return allowed ? netns_policy_by_name(name[0] ? name : template->egress, ret) : -EPERM;
+	return allowed ? netns_policy_by_name(&super->netns_config, name[0] ? name : template->egress, ret) : -EPERM;
 }
 
 static int check_create(struct supervisor *super, const struct super_create *request, const struct template *template,
@@ -273,7 +274,7 @@ static int check_create(struct supervisor *super, const struct super_create *req
 	r = limits_merge(&template->limits, &request->limits, ret_limits, &bad);
 	if (r < 0)
 		return err_set(err, r, "limits", "%s", limit_table[bad].name);
-	r = choose_policy(template, request->egress, ret_policy);
+	r = choose_policy(super, template, request->egress, ret_policy);
 	if (r < 0)
 		return err_set(err, r, "egress", "%s", request->egress);
 	return volumes_check(super, request, template, err);

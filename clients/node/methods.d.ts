@@ -224,6 +224,26 @@ export interface Limits {
 	shm_bytes?: number;
 	/** open descriptors of each process */
 	open_files?: number;
+	/** read from the disk that has the state directory */
+	io_read_bytes_per_second?: number;
+	/** written to that disk */
+	io_write_bytes_per_second?: number;
+	/** read operations on that disk */
+	io_reads_per_second?: number;
+	/** write operations on that disk */
+	io_writes_per_second?: number;
+	/** pseudo-terminals, 1024 by default */
+	terminals?: number;
+	/** inotify instances of each user of the session; all of them together have the host's fs.inotify.max_user_instances */
+	inotify_instances?: number;
+	/** inotify watches, likewise */
+	inotify_watches?: number;
+	/** user namespaces that each user of the session may make */
+	user_namespaces?: number;
+	/** mount namespaces, likewise */
+	mount_namespaces?: number;
+	/** network namespaces, likewise; the session's own is one of them */
+	network_namespaces?: number;
 }
 
 /** no such thing, or it belongs to an owner outside the caller's prefix */

@@ -63,12 +63,12 @@ static void test_names_and_numbers(_unused_ void **state)
 	enum netns_policy policy;
 	uint8_t v4[4], v6[16];
 
-	assert_int_equal(netns_policy_by_name("none", &policy), 0);
+	assert_int_equal(netns_policy_by_name(&config, "none", &policy), 0);
 	assert_int_equal(policy, NETNS_NONE);
-	assert_int_equal(netns_policy_by_name("internet", &policy), 0);
+	assert_int_equal(netns_policy_by_name(&config, "internet", &policy), 0);
 	assert_int_equal(policy, NETNS_INTERNET);
-	assert_int_equal(netns_policy_by_name("spare", &policy), -ENOENT);
-	assert_int_equal(netns_policy_by_name("", &policy), -ENOENT);
+	assert_int_equal(netns_policy_by_name(&config, "spare", &policy), -ENOENT);
+	assert_int_equal(netns_policy_by_name(&config, "", &policy), -ENOENT);
 	netns_ipv4(&config, 128, true, v4);
 	assert_memory_equal(v4, ((uint8_t[]){ 12, 0, 1, 1 }), 4);
 	netns_ipv6(&config, 200, false, v6);

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -48,6 +49,34 @@ static void check_bad(const struct object_table *table, size_t size, const struc
 }
 
 /* clang-format off */
+#define POLICY(entry) "{\"egress_policies\": {\"shop\": [" entry "]}}"
+#define TO(text) POLICY("{\"to\": [" text "]}")
+
+static const struct bad bad_policies[] = {
+	{ "{\"egress_policies\": []}", "x.json:1: egress_policies: must be an object, not an array" },
+	{ "{\"egress_policies\": {\"internet\": []}}", "x.json:1: egress_policies.internet: must have a name of its own, of a-z, 0-9 and '-'" },
+	{ "{\"egress_policies\": {\"Shop\": []}}", "x.json:1: egress_policies.Shop: must have a name of its own, of a-z, 0-9 and '-'" },
+	{ "{\"egress_policies\": {\"shop\": {}}}", "x.json:1: egress_policies.shop: must be an array, not an object" },
+	{ POLICY("5"), "x.json:1: egress_policies.shop[0]: must be an object, not an integer" },
+	{ POLICY("{}"), "x.json:1: egress_policies.shop[0].to: must be an array of addresses and prefixes" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"port\": 5}"), "x.json:1: egress_policies.shop[0].port: unknown member" },
+	{ TO("\"example.com\""), "x.json:1: egress_policies.shop[0].to[0]: \"example.com\" is no address or prefix; names are not looked up" },
+	{ TO("\"10.0.0.0/33\""), "x.json:1: egress_policies.shop[0].to[0]: \"10.0.0.0/33\" is no prefix, ADDRESS/BITS" },
+	{ TO("\"10.0.0.0/\""), "x.json:1: egress_policies.shop[0].to[0]: \"10.0.0.0/\" is no prefix, ADDRESS/BITS" },
+	{ TO("\"10.0.0.1/8\""), "x.json:1: egress_policies.shop[0].to[0]: \"10.0.0.1/8\" has bits set behind the prefix" },
+	{ TO("\"10.0.0.1\", \"0.0.0.0/0\""), "x.json:1: egress_policies.shop[0].to[1]: may not hold this network (0.0.0.0/8)" },
+	{ TO("\"169.254.169.254\""), "x.json:1: egress_policies.shop[0].to[0]: may not hold link-local addresses, metadata services among them (169.254.0.0/16)" },
+	{ TO("\"::1\""), "x.json:1: egress_policies.shop[0].to[0]: may not hold the unspecified address and loopback (::/127)" },
+	{ TO("\"fe80::/64\""), "x.json:1: egress_policies.shop[0].to[0]: may not hold link-local addresses (fe80::/10)" },
+	{ TO("\"::ffff:10.0.0.1\""), "x.json:1: egress_policies.shop[0].to[0]: may not hold IPv4 in another form (::ffff:0:0/96)" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"protocol\": \"icmp\"}"), "x.json:1: egress_policies.shop[0].protocol: must be one of tcp, udp, any" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"protocol\": \"any\", \"ports\": [1]}"), "x.json:1: egress_policies.shop[0].ports: need the protocol tcp or udp" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"ports\": 1}"), "x.json:1: egress_policies.shop[0].ports: must be an array" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"ports\": [0]}"), "x.json:1: egress_policies.shop[0].ports[0]: 0 is below 1" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"ports\": [[5]]}"), "x.json:1: egress_policies.shop[0].ports[0]: must be one port, or [first, last]" },
+	{ POLICY("{\"to\": [\"10.0.0.1\"], \"ports\": [[6, 5]]}"), "x.json:1: egress_policies.shop[0].ports[0]: the first port is above the last" },
+};
+
 static const struct bad bad_daemons[] = {
 	/* JSON itself */
 	{ "", "x.json:1: '[' or '{' expected near end of file" },
@@ -184,8 +213,7 @@ static const struct bad bad_templates[] = {
 	{ TEMPLATE("\"mounts\": [{\"type\": \"scratch\", \"target\": \"/a\", \"size_bytes\": 16777217}]"), "x.json:4: mounts[0].size_bytes: of scratch must be a multiple of 16777216" },
 	{ TEMPLATE("\"mounts\": [{\"type\": \"scratch\", \"target\": \"/a\", \"size_bytes\": 16777216, \"suid\": true}]"), "x.json:4: mounts[0].suid: is for the type tmpfs" },
 	/* network */
-	{ TEMPLATE("\"network\": {\"egress\": \"all\"}"), "x.json:4: network.egress: \"all\" is none of none|internet" },
-	{ TEMPLATE("\"network\": {\"egress_allowed\": [\"none\",\n\"all\"]}"), "x.json:5: network.egress_allowed[1]: \"all\" is none of none|internet" },
+	{ TEMPLATE("\"network\": {\"egress_allowed\": [\"none\",\n5]}"), "x.json:5: network.egress_allowed[1]: must be a string, not an integer" },
 	{ TEMPLATE("\"network\": {\"loopback_ports\": [0]}"), "x.json:4: network.loopback_ports[0]: 0 is below 1" },
 	{ TEMPLATE("\"network\": {\"loopback_ports\": [80, 65536]}"), "x.json:4: network.loopback_ports[1]: 65536 is above 65535" },
 	{ TEMPLATE("\"network\": {\"loopback_ports\": [80, 80]}"), "x.json:4: network.loopback_ports[1]: port 80 is named twice" },
@@ -535,6 +563,39 @@ static void expect_load(const struct directory *d, int wanted, const char *messa
 		assert_int_equal(config.max_sessions, 12345);
 }
 
+static void test_egress_policies(void **state _unused_)
+{
+	static const char text[] =
+		"{\"egress_policies\": {\"quiet\": [], \"shop\": ["
+		"{\"to\": [\"10.1.0.0/16\", \"2001:db8::5\"], \"ports\": [443, [8000, 8100]]},"
+		"{\"to\": [\"192.168.0.1\"], \"protocol\": \"any\"}, {\"to\": [\"192.168.0.2\"], \"protocol\": \"udp\"}]}}";
+	struct config config = { 0 };
+	char error[256] = "";
+
+	check_bad(&daemon_table, sizeof(struct config), bad_policies, ARRAY_SIZE(bad_policies));
+	assert_int_equal(read_text(&daemon_table, text, &config, error, sizeof(error)), 0);
+	assert_int_equal(config.n_egress_lists, 2);
+	assert_int_equal(config.egress_lists[0].n_rules, 0);
+	assert_string_equal(config.egress_lists[1].name, "shop");
+	const struct egress_rule *rules = config.egress_lists[1].rules;
+	assert_int_equal(config.egress_lists[1].n_rules, 6);
+	assert_int_equal(rules[0].family, 4);
+	assert_int_equal(rules[0].bits, 16);
+	assert_memory_equal(rules[0].address, ((uint8_t[]){ 10, 1, 0, 0 }), 4);
+	assert_int_equal(rules[0].first_port, 443);
+	assert_int_equal(rules[0].last_port, 443);
+	assert_int_equal(rules[1].first_port, 8000);
+	assert_int_equal(rules[1].last_port, 8100);
+	assert_int_equal(rules[2].family, 6);
+	assert_int_equal(rules[2].bits, 128);
+	assert_int_equal(rules[2].address[15], 5);
+	assert_int_equal(rules[4].protocol, 0);
+	assert_int_equal(rules[5].protocol, IPPROTO_UDP);
+	assert_int_equal(rules[5].first_port, 0);
+	assert_int_equal(rules[5].last_port, UINT16_MAX);
+	members_release(&daemon_table, &config);
+}
+
 static void test_load(void **state)
 {
 	const struct directory *d = *state;
@@ -654,6 +715,19 @@ static void test_load_slots(void **state)
 	expect_load(d, -EINVAL, "carrel.json:2: ipv4: a /22 is too small for 512 slots");
 }
 
+/* Templates name policies of carrel.json, which is read before them. */
+static void test_load_policies(void **state)
+{
+	const struct directory *d = *state;
+
+	put(d->templates_fd, "c.json",
+		HEAD LIMITS ", \"network\": {\"egress\": \"none\", \"egress_allowed\": [\"internet\", \"shop\"]}}", 0644);
+	put(d->fd, "carrel.json", "{\n\"egress_policies\": {\"shops\": []}}", 0644);
+	expect_load(d, -EINVAL, "carrel.json:2: egress_policies: has no \"shop\", which template c names");
+	put(d->fd, "carrel.json", "{\n\"egress_policies\": {\"shop\": []}}", 0644);
+	expect_load(d, 0, "");
+}
+
 static void copy_file(int from_dir, int to_dir, const char *name)
 {
 	static char text[256 * 1024];
@@ -746,6 +820,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bad_daemons),
 		cmocka_unit_test(test_bad_templates),
+		cmocka_unit_test(test_egress_policies),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_line_of_default),
 		cmocka_unit_test(test_small_buffer),
@@ -761,6 +836,7 @@ int main(void)
 		ON_FILES(test_load_size),
 		ON_FILES(test_load_many),
 		ON_FILES(test_load_slots),
+		ON_FILES(test_load_policies),
 		ON_FILES(test_packaged),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_print),

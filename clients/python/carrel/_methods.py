@@ -227,6 +227,16 @@ class Limits(TypedDict, total=False):
     root_inodes: int  # files that may be made in the root file system
     shm_bytes: int  # size of /dev/shm
     open_files: int  # open descriptors of each process
+    io_read_bytes_per_second: int  # read from the disk that has the state directory
+    io_write_bytes_per_second: int  # written to that disk
+    io_reads_per_second: int  # read operations on that disk
+    io_writes_per_second: int  # write operations on that disk
+    terminals: int  # pseudo-terminals, 1024 by default
+    inotify_instances: int  # inotify instances of each user of the session; all of them together have the host's fs.inotify.max_user_instances
+    inotify_watches: int  # inotify watches, likewise
+    user_namespaces: int  # user namespaces that each user of the session may make
+    mount_namespaces: int  # mount namespaces, likewise
+    network_namespaces: int  # network namespaces, likewise; the session's own is one of them
 
 
 class NotFound(Error):
