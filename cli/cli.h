@@ -135,6 +135,7 @@ enum exit_code run_exec(struct cli *cli);
 enum exit_code run_events(struct cli *cli);
 enum exit_code run_check(struct cli *cli);
 enum exit_code run_info(struct cli *cli); /* the verb's method, printed member by member */
+enum exit_code run_metrics(struct cli *cli);
 enum exit_code run_drain(struct cli *cli);
 enum exit_code run_health(struct cli *cli);
 enum exit_code run_template_list(struct cli *cli);

@@ -203,6 +203,7 @@ const struct verb verb_table[] = {
 	  "Exits with 1 when something is missing without which carreld does not start." },
 	{ "health", "", "say whether carrel is well", "system.health", run_health, 0, 0, false, health_options, NULL },
 	{ "capacity", "", "say what more this host takes", "system.capacity", run_info, 0, 0, false, NULL, NULL },
+	{ "metrics", "", "print counters, gauges and histograms for Prometheus", "system.metrics", run_metrics, 0, 0, false, NULL, NULL },
 	{ "drain", "on|off", "take no new sessions, or take them again", "system.drain", run_drain, 1, 1, false, NULL,
 	  "Sessions that there are go on. A host stays drained when it is restarted." },
 	{ "info", "", "describe the host and its carrel", "system.info", run_info, 0, 0, false, NULL, NULL },

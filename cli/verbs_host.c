@@ -52,6 +52,22 @@ enum exit_code run_info(struct cli *cli)
 	return EXIT_OK;
 }
 
+enum exit_code run_metrics(struct cli *cli)
+{
+	_failure_ struct failure why = { 0 };
+	json_t *result = NULL;
+
+	if (cli_ask(cli, CLIENT_PROMPT_MS, &result, &why) < 0)
+		return cli_failed(cli, &why);
+	const char *text = text_of(result, "text");
+	if (cli->json)
+		print_json(cli, result);
+	else
+		fputs(text ? text : "", stdout);
+	json_decref(result);
+	return EXIT_OK;
+}
+
 enum exit_code run_drain(struct cli *cli)
 {
 	bool on = streq(cli->words[0], "on");

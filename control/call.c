@@ -210,8 +210,16 @@ static void finish(struct call *call, json_t *answer)
 	free(call);
 }
 
+/* For the metrics. KIND: E_KIND_COUNT for success. */
+static void count(const struct call *call, enum error_kind kind)
+{
+	if (call->method && call->control->server)
+		call->control->server->n_answers[call->method - method_table][kind]++;
+}
+
 void call_reply(struct call *call, json_t *result)
 {
+	count(call, E_KIND_COUNT);
 	finish(call, rpc_answer(call->id, result));
 }
 
@@ -243,6 +251,7 @@ void call_fail(struct call *call, enum error_kind kind, bool retryable, const st
 	va_start(ap, message_format);
 	vsnprintf(message, sizeof(message), message_format, ap);
 	va_end(ap);
+	count(call, kind);
 	finish(call, rpc_error_answer(call->id, error_object(kind, retryable, details, message)));
 }
 

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdio.h>
+
 #include "control/methods.h"
 #include "wire/loop.h"
 
@@ -55,6 +57,9 @@ json_t *lifecycle_states(const struct control *control);
 
 /* "ok"; "draining": it takes no new sessions; "degraded": the registry cannot be written. */
 const char *lifecycle_status(const struct control *control);
+
+/* The lifecycle's part of system.metrics, in Prometheus' text format. */
+void lifecycle_print_metrics(const struct control *control, FILE *out);
 
 /* system.check: asks the supervisor and answers CALL with {items: [{name, state, detail, remedy}]}. */
 void lifecycle_check(struct call *call);

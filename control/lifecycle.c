@@ -326,6 +326,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	loop_disarm(loop, &lifecycle->flush);
 	loop_disarm(loop, &lifecycle->checkpoint);
 	loop_disarm(loop, &lifecycle->sweep);
+	metrics_stop(lifecycle);
 	loop_disarm(loop, &lifecycle->admission.serve);
 	super_link_close(&lifecycle->super);
 	registry_close(lifecycle->registry);
@@ -349,13 +350,13 @@ static struct lifecycle *lifecycle_new(struct control *control)
 	lifecycle->control = control;
 	lifecycle->null_fd = -1;
 	lifecycle->flush.fn = on_flush;
-	admission_start(lifecycle);
 	lifecycle->checkpoint.fn = on_checkpoint;
 	list_init(&lifecycle->all);
 	list_init(&lifecycle->ended);
 	list_init(&lifecycle->outputs);
 	list_init(&lifecycle->dirty);
 	list_init(&lifecycle->launch);
+	admission_start(lifecycle);
 	lifecycle->super.on_session = on_session;
 	lifecycle->super.on_volumes = on_volumes;
 	lifecycle->super.on_exited = on_exited;
@@ -365,7 +366,7 @@ static struct lifecycle *lifecycle_new(struct control *control)
 		index_init(&lifecycle->by_key) < 0 || index_init(&lifecycle->by_place) < 0 ||
 		index_init(&lifecycle->owners) < 0 || index_init(&lifecycle->users) < 0 ||
 		index_init(&lifecycle->templates) < 0 || volumes_init(&lifecycle->volumes) < 0 ||
-		pools_init(lifecycle) < 0) {
+		pools_init(lifecycle) < 0 || metrics_start(lifecycle) < 0) {
 		lifecycle_free(lifecycle);
 		return NULL;
 	}

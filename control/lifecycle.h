@@ -11,6 +11,7 @@
 #include "control/admission.h"
 #include "control/control.h"
 #include "control/events.h"
+#include "control/metrics.h"
 #include "control/pool.h"
 #include "control/session.h"
 #include "control/super_link.h"
@@ -29,6 +30,7 @@ struct lifecycle {
 	struct registry *registry;
 	struct events events;
 	struct admission admission;
+	struct metrics metrics;
 	int null_fd;
 	uint64_t last_number; /* of record.number */
 	struct index by_id, by_host_id, by_key, by_place, owners, users, templates;

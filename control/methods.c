@@ -74,6 +74,8 @@ const struct method method_table[] = {
 
 	{ "system.capacity", ROLE_CLIENT, "What more this host takes: slots for sessions, and the memory and CPUs that no session's limits promise away.",
 	  "{draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory, more_within_cpus}]}", method_system_capacity, { { NULL } }, .reads = true },
+	{ "system.metrics", ROLE_OPERATOR, "Counters, gauges and histograms for a monitor, in Prometheus' text format.",
+	  "{content_type, text}", method_system_metrics, { { NULL } }, .reads = true },
 	{ "system.drain", ROLE_OPERATOR, "Has the host take no new sessions, or take them again; those that there are go on. It stays so over restarts.",
 	  "{draining, active_sessions}", method_system_drain, {
 		{ "on", P_BOOL, .required = true, .help = "whether it is drained from now on" },

@@ -217,7 +217,10 @@ int server_start(struct control *control, int listen_fd)
 {
 	struct server *server = calloc(1, sizeof(*server));
 
-	if (!server) {
+	if (server)
+		server->n_answers = calloc(n_methods, sizeof(*server->n_answers));
+	if (!server || !server->n_answers) {
+		free(server);
 		close_fd(listen_fd);
 		return -ENOMEM;
 	}
@@ -231,6 +234,7 @@ int server_start(struct control *control, int listen_fd)
 	if (r < 0) {
 		close_fd(server->reserve_fd);
 		close_fd(listen_fd);
+		free(server->n_answers);
 		free(server);
 		return r;
 	}
@@ -256,6 +260,7 @@ void server_stop(struct control *control)
 	loop_remove(&control->loop, &server->listener);
 	close_fd(server->listener.fd);
 	close_fd(server->reserve_fd);
+	free(server->n_answers);
 	free(server);
 	control->server = NULL;
 }

@@ -11,6 +11,7 @@
 #include "control/audit.h"
 #include "control/buffer.h"
 #include "control/call.h"
+#include "control/error.h"
 #include "control/rpc.h"
 #include "wire/loop.h"
 
@@ -40,6 +41,8 @@ struct server {
 	struct conn *conns;
 	size_t n_conns, n_refused;
 	uint64_t stall_ns; /* a peer that takes nothing, or does not finish a line, is dropped after this */
+	uint64_t (*n_answers)[E_KIND_COUNT +
+			      1]; /* by method, in the table's order, and kind of error; the last: none */
 	uint64_t refuse_ns; /* a refused one, after this */
 };
 

@@ -338,6 +338,7 @@ static void became_ready(struct session *session)
 	if (record->ready_at_ns != NEVER)
 		return;
 	record->ready_at_ns = realtime_ns();
+	metrics_ready(session);
 	if (!record->timeline)
 		record->timeline = json_array();
 	json_array_append_new(
@@ -358,6 +359,7 @@ void session_tell_stopping(struct session *session)
 static void ended(struct session *session)
 {
 	count_end(session);
+	metrics_ended(session);
 	admission_wake(session->lifecycle);
 	session->record.end.at_ns = realtime_ns();
 	if (session->record.end.reason == END_OOM)
@@ -391,6 +393,8 @@ void session_enter(struct session *session, enum session_state state)
 	session_arm_deadline(session);
 	/* With its reason, for which the kernel's count of kills for memory may have to be waited. */
 	session->stopping_untold |= state == SESSION_STOPPING;
+	if (state == SESSION_STOPPING)
+		session->stopping_ns = boottime_ns();
 	if (session->record.end.reason != END_NONE)
 		session_tell_stopping(session);
 	if (state != SESSION_STOPPING)

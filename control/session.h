@@ -73,6 +73,7 @@ struct session {
 	/* Deadlines */
 	struct loop_timer deadline; /* the earlier of expiry and idleness */
 	struct loop_timer stop_timer; /* the end of the grace, then of patience with the kill */
+	uint64_t stopping_ns; /* CLOCK_BOOTTIME of the beginning of its end, as far as this process saw it; else 0 */
 	uint64_t saved_activity_ns; /* last_activity_boot_ns as the registry has it */
 	bool discard; /* forget the record when it has ended: its creator is told that it failed */
 };

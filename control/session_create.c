@@ -378,6 +378,7 @@ static void begin(struct create *create, int spec_fd, struct session *member)
 		list_append(&lifecycle->launch, &session->of_launch);
 	}
 	session_emit(session, "session.created", NULL);
+	metrics_accepted(session);
 	session_changed(session);
 	session_arm_deadline(session);
 	session_wait(session, create->call, create->wait_for, NEVER,

@@ -139,6 +139,7 @@ static void on_created(void *owner, struct msg *answer)
 	session->slot = created->slot;
 	session_set_resources(session, &created->limits, created->enforced, created->ipv4, created->ipv6);
 	session->record.timeline = timeline(created);
+	metrics_created(session, created);
 	if (answer->n_fds == SUPER_FD_COUNT && session->record.state == SESSION_CREATING)
 		session_attach(session, answer->fds);
 	/* Somebody wanted its end while it was being made. */

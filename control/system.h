@@ -14,5 +14,6 @@ void method_hello(struct call *call);
 void method_rpc_discover(struct call *call);
 void method_system_health(struct call *call);
 void method_system_info(struct call *call);
+void method_system_metrics(struct call *call);
 void method_template_list(struct call *call);
 void method_template_get(struct call *call);

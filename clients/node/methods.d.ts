@@ -813,6 +813,8 @@ export interface SystemMethods {
 	check(params?: {}, options?: CallOptions): Promise<Check>;
 	/** What more this host takes: slots for sessions, and the memory and CPUs that no session's limits promise away. Answers with {draining, sessions, memory, cpus, templates: [{name, live, max, more, more_within_memory, more_within_cpus}]}. */
 	capacity(params?: {}, options?: CallOptions): Promise<any>;
+	/** Counters, gauges and histograms for a monitor, in Prometheus' text format. Answers with {content_type, text}. */
+	metrics(params?: {}, options?: CallOptions): Promise<any>;
 	/** Has the host take no new sessions, or take them again; those that there are go on. It stays so over restarts. Answers with {draining, active_sessions}. */
 	drain(params: SystemDrainParams, options?: CallOptions): Promise<any>;
 }

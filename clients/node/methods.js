@@ -56,6 +56,7 @@ export const methods = [
 	'system.info',
 	'system.check',
 	'system.capacity',
+	'system.metrics',
 	'system.drain',
 	'template.list',
 	'template.get',

@@ -348,6 +348,13 @@ class SystemMethods:
         """
         return self._call("system.capacity")
 
+    def metrics(self) -> Any:
+        """Counters, gauges and histograms for a monitor, in Prometheus' text format.
+
+        Answers with {content_type, text}.
+        """
+        return self._call("system.metrics")
+
     def drain(self, on: bool) -> Any:
         """Has the host take no new sessions, or take them again; those that there are go on. It stays so over
         restarts.

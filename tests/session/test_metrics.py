@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""system.metrics is what Prometheus reads, and says what happened; system.health says whether all is well."""
+
+import math
+import os
+import re
+import signal
+import unittest
+
+from carrel_host import Host, RpcError, own_network, wait_until
+
+NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)$")
+
+
+def parse(text):
+    """{(name, (label, value)...): number} of an exposition, which must follow the format to the letter."""
+    assert text.endswith("\n")
+    types, samples, order = {}, {}, []
+    for line in text.splitlines():
+        head = re.fullmatch(rf"# (HELP|TYPE) ({NAME}) (.+)", line)
+        if head:
+            if head[1] == "TYPE":
+                assert head[2] not in types, f"{head[2]} twice"
+                assert head[3] in ("counter", "gauge", "histogram"), line
+                types[head[2]] = head[3]
+            continue
+        sample = SAMPLE.fullmatch(line)
+        assert sample, line
+        name, labels, value = sample.groups()
+        pairs, at = [], 0
+        while labels and at < len(labels):
+            label = LABEL.match(labels, at)
+            assert label, line
+            pairs.append((label[1], label[2]))
+            at = label.end()
+        family = name if name in types else re.sub(r"_(bucket|sum|count)$", "", name)
+        assert family in types, f"{name} has no TYPE"
+        # All samples of a family stand together, below its TYPE.
+        if not order or order[-1] != family:
+            assert family not in order, f"{family} is scattered"
+            order.append(family)
+        assert types[family] != "counter" or name.endswith("_total"), name
+        key = (name, *sorted(pairs))
+        assert key not in samples, f"{key} twice"
+        samples[key] = float(value)
+    check_histograms(types, samples)
+    return samples
+
+
+def check_histograms(types, samples):
+    for name in (n for n, kind in types.items() if kind == "histogram"):
+        series = {}
+        for (sample, *labels), value in samples.items():
+            if sample == f"{name}_bucket":
+                bound = math.inf if dict(labels)["le"] == "+Inf" else float(dict(labels)["le"])
+                series.setdefault(tuple(p for p in labels if p[0] != "le"), []).append((bound, value))
+        for labels, buckets in series.items():
+            bounds, counts = zip(*buckets)
+            assert list(bounds) == sorted(bounds) and list(counts) == sorted(counts), name
+            assert bounds[-1] == math.inf and counts[-1] == samples[(f"{name}_count", *labels)], name
+            assert (f"{name}_sum", *labels) in samples
+
+
+def setUpModule():
+    own_network()
+
+
+class Metrics(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host(config={"max_sessions": 2}).start()
+        cls.client = cls.host.client()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+
+    def scrape(self):
+        answer = self.client.call("system.metrics")
+        self.assertIn("version=0.0.4", answer["content_type"])
+        return parse(answer["text"])
+
+    def test_what_happened(self):
+        before = self.scrape()
+        first = self.client.call("session.create", template="minimal")["id"]
+        second = self.client.call("session.create", template="minimal")["id"]
+        with self.assertRaises(RpcError):
+            self.client.call("session.create", template="minimal")
+        self.client.call("exec.run", session=first, command=["/bin/busybox", "true"])
+        self.client.call("session.stop", session=first)
+        after = self.scrape()
+
+        def grown(name, **labels):
+            key = (name, *sorted(labels.items()))
+            return after[key] - before.get(key, 0)
+
+        self.assertEqual(grown("carrel_sessions_created_total", template="minimal"), 2)
+        self.assertEqual(grown("carrel_sessions_ended_total", reason="stopped"), 1)
+        self.assertEqual(grown("carrel_sessions_refused_total", limit="host"), 1)
+        self.assertEqual(grown("carrel_requests_total", method="session.create", outcome="ok"), 2)
+        self.assertEqual(grown("carrel_requests_total", method="session.create", outcome="busy"), 1)
+        self.assertEqual(grown("carrel_requests_total", method="exec.run", outcome="ok"), 1)
+        self.assertEqual(grown("carrel_session_create_seconds_count"), 2)
+        self.assertEqual(grown("carrel_session_ready_seconds_count"), 2)
+        self.assertEqual(grown("carrel_session_destroy_seconds_count"), 1)
+        self.assertGreater(after[("carrel_session_create_seconds_sum",)], 0)
+        steps = {dict(labels)["step"] for name, *labels in after if name == "carrel_session_create_step_seconds_count"}
+        timeline = {s["step"] for s in self.client.call("session.get", session=second)["timeline"]} - {"ready"}
+        self.assertEqual(steps, timeline)
+        self.assertEqual(after[("carrel_sessions", ("state", "ready"), ("template", "minimal"))], 1)
+        self.assertEqual(after[("carrel_connections",)], 1)
+        self.assertEqual(after[("carrel_registry_writable",)], 1)
+        self.assertEqual({labels[0][1] for name, *labels in after if name == "carrel_queue_depth"},
+                         {"admission", "supervisor", "registry", "events"})
+        wait_until(lambda: self.scrape()[("carrel_event_loop_lag_seconds_count",)] >= 2, what="lag to be measured")
+        self.assertIn("# TYPE carrel_sessions gauge", self.host.carrel("metrics").stdout)
+        self.client.call("session.remove", session=second)
+
+    def test_starts_of_control_are_counted(self):
+        before = self.scrape()[("carrel_control_starts_total",)]
+        pid = self.host.control_pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.host.control_pid() not in (None, pid), what="another control")
+        type(self).client = self.host.client()
+        self.assertEqual(self.scrape()[("carrel_control_starts_total",)], before + 1)
+
+    def test_health(self):
+        health = self.client.call("system.health")
+        self.assertEqual(set(health), {"status", "active_sessions", "sessions_by_state", "docker_available", "supervisor",
+                                       "uptime_seconds"})
+        self.assertEqual((health["status"], health["supervisor"]), ("ok", "connected"))
+        session = self.client.call("session.create", template="minimal")["id"]
+        health = self.client.call("system.health")
+        self.assertEqual((health["active_sessions"], health["sessions_by_state"]["ready"]), (1, 1))
+        self.client.call("session.remove", session=session)
+
+
+if __name__ == "__main__":
+    unittest.main()
