@@ -68,6 +68,39 @@ ssize_t base64_decode(const char *text, size_t n, uint8_t *ret)
 	return (ssize_t)at;
 }
 
+/* ---- errors ---- */
+
+static enum error_kind kind_of(int num)
+{
+	switch (num) {
+	case -ENOENT:
+		return E_NOT_FOUND;
+	case -EEXIST:
+		return E_ALREADY_EXISTS;
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+		return E_DENIED;
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+	case -E2BIG:
+	case -ENOBUFS:
+	case -ENAMETOOLONG:
+		return E_LIMIT;
+	case -EINVAL: /* a path without a name at its end, a directory to be moved into itself */
+		return E_INVALID_PARAMS;
+	case -ETIMEDOUT:
+		return E_TIMEOUT;
+	}
+	return E_FAILED;
+}
+
+struct file_failure file_failure_of(const struct err *err)
+{
+	return (struct file_failure){ .kind = kind_of(err->num), .err = *err };
+}
+
 /* ---- what a file is ---- */
 
 static const char *type_word(uint32_t mode)

@@ -28,37 +28,6 @@ static const json_t *param(const struct call *call, const char *name)
 
 /* ---- failing ---- */
 
-static enum error_kind kind_of(int num)
-{
-	switch (num) {
-	case -ENOENT:
-		return E_NOT_FOUND;
-	case -EEXIST:
-		return E_ALREADY_EXISTS;
-	case -EACCES:
-	case -EPERM:
-	case -EROFS:
-		return E_DENIED;
-	case -ENOSPC:
-	case -EDQUOT:
-	case -EFBIG:
-	case -E2BIG:
-	case -ENOBUFS:
-	case -ENAMETOOLONG:
-		return E_LIMIT;
-	case -EINVAL: /* a path without a name at its end, a directory to be moved into itself */
-		return E_INVALID_PARAMS;
-	case -ETIMEDOUT:
-		return E_TIMEOUT;
-	}
-	return E_FAILED;
-}
-
-struct file_failure file_failure_of(const struct err *err)
-{
-	return (struct file_failure){ .kind = kind_of(err->num), .err = *err };
-}
-
 void file_fail_call(
 	struct call *call, const struct session *session, const char *path, const struct file_failure *failure)
 {

@@ -6,9 +6,6 @@
 
 #include "control/file_pool.h"
 
-/* The errno of a child's error as a kind of control's own. */
-struct file_failure file_failure_of(const struct err *err);
-
 /* Answers CALL, which was about PATH (may be NULL), with why it failed. */
 void file_fail_call(
 	struct call *call, const struct session *session, const char *path, const struct file_failure *failure);
@@ -29,6 +26,9 @@ uint64_t file_call_ns(const struct call *call, uint64_t fallback_ns);
 void file_transfer_call(struct call *call, struct file_pool *pool, enum files_op op);
 
 /* ---- file_json.c ---- */
+
+/* The errno of a child's error as a kind of control's own. */
+struct file_failure file_failure_of(const struct err *err);
 
 enum file_encoding { FILE_UTF8, FILE_BASE64 };
 

@@ -24,11 +24,11 @@ static int fail(struct file_child *child, int r)
 
 /*
  * Takes "." and repeated slashes out of a name of the archive: "" is the directory itself. -EXDEV for one that could
- * lead out of it.
+ * lead out of it, -E2BIG for one that is deeper than what a list or a removal goes down to.
  */
 static int clean_name(const char *name, char ret[static FILES_PATH_SIZE])
 {
-	size_t to = 0;
+	size_t to = 0, depth = 0;
 
 	if (name[0] == '/')
 		return -EXDEV;
@@ -39,6 +39,8 @@ static int clean_name(const char *name, char ret[static FILES_PATH_SIZE])
 		if (n > FILES_NAME_MAX)
 			return -ENAMETOOLONG;
 		if (n > 0 && !(n == 1 && name[0] == '.')) {
+			if (++depth > FILES_MAX_DEPTH)
+				return -E2BIG;
 			if (to > 0)
 				ret[to++] = '/';
 			memcpy(ret + to, name, n); /* never longer than NAME, which has as much room */
@@ -293,6 +295,9 @@ static int extract(struct file_child *child)
 	int r = clean_name(child->entry.path, path);
 	if (r == -EXDEV)
 		return file_fail(child, r, "archive", "%s would be outside", child->entry.path);
+	if (r == -E2BIG)
+		return file_fail(
+			child, r, "archive", "%.40s… would be more than %d deep", child->entry.path, FILES_MAX_DEPTH);
 	if (r == 0 && path[0] == '\0' && child->entry.type != TAR_DIRECTORY)
 		r = -EISDIR;
 	if (r < 0)
