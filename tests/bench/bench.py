@@ -5,7 +5,8 @@
   start     from the request to the workload's first instruction
   end       from the workload's end to everything of it being gone
   whole     both
-  browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host
+  browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host and one
+            of a pool, kept ready
   burst     many sessions at once: how many a second
 
 The peers do less: bubblewrap makes no network link, cgroup or id range; crun, runc and docker (where a daemon answers) make
@@ -206,6 +207,15 @@ def run_carrel_browser(client, figures):
     client.call("session.remove", session=session["id"])
 
 
+def run_claims(client, n, figures):
+    """The same with a browser of a pool; nothing else is under way when one is claimed."""
+    client.call("pool.set", template="browser-host", size=1)
+    for _ in range(n):
+        carrel_host.wait_until(lambda: client.call("pool.get", template="browser-host")["pools"][0]["ready"] == 1, 60, "a ready browser")
+        run_carrel_browser(client, figures)
+    client.call("pool.set", template="browser-host", size=0)
+
+
 def table(results, base):
     names = [n for n in ("start", "answer", "end", "whole", "browser") if any(n in r for r in results.values())]
     lines = [f"{'':14}" + "".join(f"{n + ' ms':>14}{'p95':>9}{'ratio':>8}" for n in names)]
@@ -249,7 +259,7 @@ def main():
         shutil.copy(directory / "stamp", image / "0/stamp")
         host.start()
         client = host.client()
-        figures = {name: Figures() for name in ("carrel", *contestants, "bare")}
+        figures = {name: Figures() for name in ("carrel", *contestants, "bare", "pool")}
         run_carrel(client, 3, Figures())
         for _ in range(rounds):
             run_carrel(client, per_round, figures["carrel"])
@@ -262,6 +272,7 @@ def main():
             for _ in range(browsers):
                 run_carrel_browser(client, figures["carrel"])
                 run_bare_browser(command, figures["bare"])
+            run_claims(client, browsers, figures["pool"])
         results = {name: f.summary() for name, f in figures.items() if f.values}
         print(table(results, "carrel"))
         bursts = run_burst(host, burst, 32)
