@@ -227,6 +227,7 @@ void volume_remove(struct volume *volume, struct call *call)
 	if (volume->record.removing)
 		return;
 	volume->record.removing = true;
+	list_remove(&volume->of_removals);
 	list_append(&volume->lifecycle->volumes.removals, &volume->of_removals);
 	changed(volume);
 }
