@@ -174,6 +174,19 @@ enum stop_kind {
 	STOP_BY_CDP,
 };
 
+/* What clients do with a session. A template says which of it counts as use. */
+enum activity {
+	ACTIVITY_EXEC,		/* a command is started, is signalled, ends */
+	ACTIVITY_STREAM,	/* bytes to or from a command without a terminal */
+	ACTIVITY_TERMINAL,	/* something is typed into a terminal, or somebody attaches to one */
+	ACTIVITY_PORT,		/* a connection to a port, and its bytes */
+	ACTIVITY_FILE,		/* files and archives */
+	ACTIVITY_API,		/* any call that names the session */
+	ACTIVITY_COUNT,
+};
+
+#define ACTIVITY_WORDS "exec|stream|terminal|port|file|api" /* in the order of the enum */
+
 struct template {
 	char *name;		/* the file's name without .json */
 	char *kind;		/* "browser", "dind", "minimal": shown to clients, no meaning of its own */
@@ -212,6 +225,8 @@ struct template {
 	uint64_t ttl_ns, idle_ns;	/* UINT64_MAX: never */
 	uint32_t max_sessions;	/* at once; 0: as many as the host takes */
 	uint64_t max_ttl_ns;	/* from creation; no request moves an end past it. UINT64_MAX: no bound */
+	char **activity_words;	/* of ACTIVITY_WORDS, NULL-terminated */
+	uint32_t activity;	/* bit N: enum activity N counts as use */
 	char *constant_hostname;	/* "" or a name used for every session of the template */
 };
 

@@ -506,14 +506,31 @@ static const struct member template_members[] = {
 	  .help = "no request makes it longer, from creation; null: no bound" },
 	{ "idle_timeout_seconds", &type_seconds, FIELD(struct template, idle_ns), .fallback = "null", .nullable = true, .min = 1, .max = MAX_SECONDS,
 	  .help = "a session's time since its last use; null: no end" },
+	{ "activity", &type_words, FIELD(struct template, activity_words),
+	  .fallback = "[\"exec\", \"stream\", \"terminal\", \"port\", \"file\"]", .words = ACTIVITY_WORDS, .max = ACTIVITY_COUNT,
+	  .help = "what counts as use of a session, besides session.heartbeat; api is any call that names it" },
 	{ "hostname", &type_name, FIELD(struct template, constant_hostname), .fallback = "null", .nullable = true,
 	  .help = "of every session; null: the session's id" },
 };
 /* clang-format on */
 
+/* The place of WORD in ACTIVITY_WORDS, which it is known to be in. */
+static unsigned int activity_number(const char *word)
+{
+	const size_t n = strlen(word);
+	unsigned int number = 0;
+
+	for (const char *at = ACTIVITY_WORDS; strncmp(at, word, n) != 0 || (at[n] && at[n] != '|'); number++)
+		at = strchr(at, '|') + 1;
+	return number;
+}
+
 static int finish_template(const struct place *place, const json_t *value, void *object)
 {
 	struct template *template = object;
+
+	for (char **word = template->activity_words; word && *word; word++)
+		template->activity |= 1U << activity_number(*word);
 
 	if (!json_object_get(value, "ttl_seconds"))
 		template->ttl_ns = template->max_ttl_ns;

@@ -131,6 +131,8 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 		return;
 	}
 	session_attach(session, fds);
+	if (init_link_is_open(&session->init))
+		init_link_list(&session->init);
 	adopt_running(session);
 }
 

@@ -102,8 +102,10 @@ static int merge_env(json_t *map, const struct template *template, const struct 
 {
 	const json_t *item;
 	size_t i;
-	int r = 0;
+	int r = request->tty ? set_entry(map, "TERM=xterm-256color") : 0;
 
+	if (r < 0)
+		return err_set(err, r, "env", "TERM");
 	json_array_foreach (image->env, i, item) {
 		r = set_entry(map, json_string_value(item));
 		if (r < 0)
@@ -196,12 +198,23 @@ int command_workload(const struct config *config, const struct template *templat
 	return write_spec(&header, &argv, template, &image, request, err);
 }
 
+/* A better shell than sh, where the session has one. */
+static int add_shell(struct strings *argv)
+{
+	static const char *const words[] = { "/bin/sh", "-c", "exec \"$(command -v bash || command -v sh)\"" };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(words) && r == 0; i++)
+		r = strings_add(argv, words[i]);
+	return r;
+}
+
 int command_exec(const struct config *config, const struct template *template, const struct command_request *request,
 	struct err *err)
 {
 	_cleanup_(image_release) struct image image = { 0 };
 	_strings_ struct strings argv = { 0 };
-	struct spec_header header = { 0 };
+	struct spec_header header = { .flags = request->tty ? SPEC_TTY : 0 };
 
 	if (!template->command) {
 		int r = image_load(config->state_dir, template->image, &image, err);
@@ -215,7 +228,7 @@ int command_exec(const struct config *config, const struct template *template, c
 		return err_set(err, -ENAMETOOLONG, "user", "%s", request->user);
 	if (request->cwd && copy_string(header.cwd, sizeof(header.cwd), request->cwd) < 0)
 		return err_set(err, -ENAMETOOLONG, "cwd", "%s", request->cwd);
-	r = strings_add_array(&argv, request->command);
+	r = request->command || !request->tty ? strings_add_array(&argv, request->command) : add_shell(&argv);
 	if (r < 0)
 		return err_set(err, r, "command", "of more than %d arguments", SPEC_MAX_STRINGS);
 	return write_spec(&header, &argv, template, &image, request, err);

@@ -9,13 +9,16 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "config/config.h"
 
 /* What a request says; members may be NULL. Already checked to be an array and objects of strings. */
 struct command_request {
 	const json_t *command, *env, *secrets;
-	const char *user, *cwd; /* of command_exec() only; NULL: the workload's */
+	/* Of command_exec() only. */
+	const char *user, *cwd; /* NULL: the workload's */
+	bool tty; /* it gets a terminal; without a command, a shell */
 };
 
 /*

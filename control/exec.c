@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "control/command.h"
+#include "control/kept.h"
 #include "control/lifecycle.h"
 #include "control/session_methods.h"
 
@@ -57,12 +58,32 @@ struct session *exec_session(struct call *call)
 	if (!session)
 		return NULL;
 	const struct error_details details = { .session = session->record.id };
-	if (session->n_execs >= EXECS_PER_SESSION) {
+	if (session->n_execs + session->n_kept_running >= EXECS_PER_SESSION) {
 		call_fail(call, E_LIMIT, true, &details, "session %s runs %d commands, and takes no more",
 			session->record.id, EXECS_PER_SESSION);
 		return NULL;
 	}
 	return session;
+}
+
+bool exec_has_room(const struct session *session, struct call *call, bool tty)
+{
+	const struct error_details details = { .session = session->record.id };
+	size_t n_terminals = 0;
+
+	for (struct list *l = session->kept.next; l != &session->kept; l = l->next) {
+		const struct kept *kept = container_of(l, struct kept, of_session);
+		n_terminals += kept->flags & START_TTY && !kept->ended;
+	}
+	if (!call_conn(call)) {
+		call_fail(call, E_UNAVAILABLE, true, NULL, "the connection ended");
+		return false;
+	}
+	if (!tty || n_terminals < TERMINALS_PER_SESSION)
+		return true;
+	call_fail(call, E_LIMIT, true, &details, "session %s has %d terminals, and takes no more", session->record.id,
+		TERMINALS_PER_SESSION);
+	return false;
 }
 
 static void fail_spec(const struct session *session, struct call *call, int r, const struct err *err)
@@ -83,13 +104,14 @@ static void fail_spec(const struct session *session, struct call *call, int r, c
 	}
 }
 
-int exec_spec(const struct session *session, struct call *call)
+int exec_spec(const struct session *session, struct call *call, bool tty)
 {
 	const struct command_request request = {
 		.command = json_object_get(call_params(call), "command"),
 		.env = json_object_get(call_params(call), "env"),
 		.user = param_string(call, "user"),
 		.cwd = param_string(call, "cwd"),
+		.tty = tty,
 	};
 	struct err err = { 0 };
 

@@ -4,17 +4,16 @@
  * session's init starts the command on their other ends (INIT_EXEC); the supervisor has no part in it.
  *
  *	exec_run.c	exec.run: runs to its end, with what it printed as the answer
+ *	exec_start.c	exec.start, terminal.open: run on their own; clients attach to them and leave
+ *	exec_attach.c	the streams of those who are attached
+ *	exec_kept.c	what else clients ask of commands that run on their own
  */
 #pragma once
 
 #include "control/session.h"
 
-/*
- * Under way at once. For each, init may have four messages to send (started, signalled twice, ended), and ends the
- * connection when an answer does not fit into the socket, which holds 278 of them: a control that is slow to read must
- * not cost a session its life. What a connection has under way is bounded by its requests in flight.
- */
-enum { EXECS_PER_SESSION = 64 };
+/* Under way at once, of all kinds together; and of those the ones with a terminal. */
+enum { EXECS_PER_SESSION = 256, TERMINALS_PER_SESSION = 16 };
 
 /* The command's descriptors. */
 enum { EXEC_STDIN, EXEC_STDOUT, EXEC_STDERR, EXEC_STDIO };
@@ -31,8 +30,11 @@ struct session *session_for_work(struct call *call);
  */
 struct session *exec_session(struct call *call);
 
+/* Whether the session has room for one more that outlives its call, with a terminal or not. False: CALL is answered. */
+bool exec_has_room(const struct session *session, struct call *call, bool tty);
+
 /* The spec of the command in CALL's parameters, the caller's; or a negative errno, and the call is answered. */
-int exec_spec(const struct session *session, struct call *call);
+int exec_spec(const struct session *session, struct call *call, bool tty);
 
 /*
  * A pipe between control and a command. Control's end does not block; the command's does, and can be opened again by

@@ -76,7 +76,7 @@ static struct call *run_take(struct run *run)
 	if (call_conn(call))
 		conn_on_close(call_conn(call), NULL, run);
 	session->n_execs--;
-	session_touch(session);
+	session_active(session, ACTIVITY_EXEC);
 	free(run);
 	return call;
 }
@@ -326,7 +326,7 @@ void method_exec_run(struct call *call)
 		call_fail(call, E_UNAVAILABLE, true, NULL, "the connection ended");
 		return;
 	}
-	_close_ int spec = exec_spec(session, call);
+	_close_ int spec = exec_spec(session, call, false);
 	if (spec < 0)
 		return;
 	struct run *run = run_new(session, call);
@@ -335,7 +335,7 @@ void method_exec_run(struct call *call)
 		exec_fail_start(session, call, &err);
 		return;
 	}
-	session_touch(session);
+	session_active(session, ACTIVITY_EXEC);
 	int r = run_start(run, spec);
 	if (r < 0) {
 		err_set(&err, r, "exec", "%s", "");

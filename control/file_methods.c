@@ -60,7 +60,7 @@ struct file_pool *file_pool_of_call(struct call *call)
 		return NULL;
 	struct file_pool *pool = file_pool_get(session);
 	if (pool)
-		session_touch(session);
+		session_active(session, ACTIVITY_FILE);
 	else
 		call_fail(call, E_FAILED, true, &(struct error_details){ .session = session->record.id },
 			"memory is short");
@@ -211,7 +211,7 @@ static void on_answered(struct file_job *job, const struct files_done *done)
 {
 	struct file_call *file = container_of(job, struct file_call, job);
 
-	session_touch(file->session);
+	session_active(file->session, ACTIVITY_FILE);
 	if (done->err.num < 0) {
 		const struct file_failure failure = file_failure_of(&done->err);
 		on_failed(job, &failure);

@@ -152,7 +152,7 @@ static void end(struct transfer *transfer, const struct file_failure *failure)
 
 	transfer->state = ENDED;
 	pool->n_transfers--;
-	session_touch(pool->session);
+	session_active(pool->session, ACTIVITY_FILE);
 	if (failure)
 		transfer->failure = *failure;
 	if (transfer->failure.text) {

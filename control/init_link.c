@@ -41,6 +41,14 @@ static int exited(struct init_link *link, const struct init_ev_exited *event)
 	return 0;
 }
 
+static int kept(struct init_link *link, const struct init_ev_kept *event)
+{
+	if (!link->listing || ++link->n_listed > INIT_MAX_KEPT)
+		return -EPROTO;
+	link->on_kept(link, event);
+	return 0;
+}
+
 static void on_message(struct chan *chan, struct msg *msg)
 {
 	struct init_link *link = container_of(chan, struct init_link, chan);
@@ -56,6 +64,9 @@ static void on_message(struct chan *chan, struct msg *msg)
 		break;
 	case INIT_EV_OUTPUT:
 		link->on_output(link);
+		break;
+	case INIT_EV_KEPT:
+		r = kept(link, (const void *)msg->bytes);
 		break;
 	default:
 		r = requests_answer(&link->requests, msg);
@@ -73,7 +84,8 @@ int init_link_open(struct init_link *link, struct loop *loop, int sock)
 {
 	requests_init(&link->requests);
 	list_init(&link->execs);
-	link->greeted = false;
+	link->greeted = link->listing = false;
+	link->n_listed = 0;
 	link->chan.shapes = init_answers;
 	link->chan.n_shapes = n_init_answers;
 	link->chan.on_message = on_message;
@@ -140,6 +152,40 @@ int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds
 int init_link_files(struct init_link *link, struct init_exec *exec, int spec, int channel)
 {
 	return start(link, exec, INIT_FILES, (const int[]){ spec, channel }, 2);
+}
+
+int init_link_start(struct init_link *link, struct init_exec *exec, struct init_start *request, int spec)
+{
+	msg_init(&request->header, INIT_START, 0, sizeof(*request));
+	int r = init_link_send(link, &request->header, &spec, 1, on_exec_answer, exec);
+	if (r < 0)
+		return r;
+	exec->id = request->header.id;
+	list_append(&link->execs, &exec->of_link);
+	return 0;
+}
+
+void init_link_adopt_exec(struct init_link *link, struct init_exec *exec)
+{
+	list_append(&link->execs, &exec->of_link);
+}
+
+static void on_listed(void *owner, struct msg *answer _unused_)
+{
+	struct init_link *link = owner;
+
+	link->listing = false;
+	link->on_kept(link, NULL);
+}
+
+int init_link_list(struct init_link *link)
+{
+	struct init_plain request = { 0 };
+
+	msg_init(&request.header, INIT_LIST, 0, sizeof(request));
+	int r = init_link_send(link, &request.header, NULL, 0, on_listed, link);
+	link->listing = r == 0;
+	return r;
 }
 
 void init_link_forget_exec(struct init_link *link, struct init_exec *exec)

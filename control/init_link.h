@@ -19,7 +19,11 @@ struct init_link {
 	void (*on_hello)(struct init_link *link, enum workload_state workload);
 	void (*on_workload_exited)(struct init_link *link, int exit_code, int signal);
 	void (*on_output)(struct init_link *link);
+	/* A command that init keeps, while INIT_LIST is under way; NULL: that was all. */
+	void (*on_kept)(struct init_link *link, const struct init_ev_kept *kept);
 	void (*on_closed)(struct init_link *link, int error); /* as of struct chan */
+	bool listing;
+	size_t n_listed;
 };
 
 /* A command that init runs for somebody, embedded in its owner. */
@@ -46,6 +50,12 @@ int init_link_send(
 int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds[static 4]);
 /* Starts a file child (wire/files.h) on CHANNEL, likewise; of SPEC only the user counts. */
 int init_link_files(struct init_link *link, struct init_exec *exec, int spec, int channel);
+/* The same for one that init keeps (INIT_START). REQUEST is filled but for its header; SPEC is borrowed. */
+int init_link_start(struct init_link *link, struct init_exec *exec, struct init_start *request, int spec);
+/* EXEC is the command with its id, which init already runs: its on_exited is called. */
+void init_link_adopt_exec(struct init_link *link, struct init_exec *exec);
+/* Asks for the commands that init keeps: on_kept follows. 0 or a negative errno. */
+int init_link_list(struct init_link *link);
 /* EXEC's functions are not called any more; the command goes on. Harmless when it is not running. */
 void init_link_forget_exec(struct init_link *link, struct init_exec *exec);
 

@@ -337,6 +337,7 @@ static void lifecycle_free(struct lifecycle *lifecycle)
 	index_free(&lifecycle->owners);
 	index_free(&lifecycle->users);
 	index_free(&lifecycle->templates);
+	relay_pool_release(&lifecycle->relays);
 	close_fd(lifecycle->null_fd);
 	free(lifecycle);
 }
@@ -349,6 +350,7 @@ static struct lifecycle *lifecycle_new(struct control *control)
 		return NULL;
 	lifecycle->control = control;
 	lifecycle->null_fd = -1;
+	lifecycle->relays.loop = &control->loop;
 	lifecycle->flush.fn = on_flush;
 	lifecycle->checkpoint.fn = on_checkpoint;
 	list_init(&lifecycle->all);

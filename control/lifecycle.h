@@ -13,6 +13,7 @@
 #include "control/events.h"
 #include "control/metrics.h"
 #include "control/pool.h"
+#include "control/relay.h"
 #include "control/session.h"
 #include "control/super_link.h"
 #include "control/volume.h"
@@ -31,6 +32,7 @@ struct lifecycle {
 	struct events events;
 	struct admission admission;
 	struct metrics metrics;
+	struct relay_pool relays;
 	int null_fd;
 	uint64_t last_number; /* of record.number */
 	struct index by_id, by_host_id, by_key, by_place, owners, users, templates;

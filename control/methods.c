@@ -56,6 +56,16 @@ enum {
 	{ "queue_timeout_seconds", P_NUMBER, .min = 0, .max = 3600, .help = "wait so long, in the order of asking, for room on the host or for the template; without it the answer is then busy" }, \
 	{ "idempotency_key", P_STRING, .min = 1, .max = 128, .help = "makes asking again safe; other parameters with the same key are a conflict" }
 
+#define EXEC { "exec", P_NAME, .required = true, .help = "the command, or the terminal, by its name" }
+/* How a command is run. */
+#define COMMAND \
+	{ "env", P_STRING_MAP, .max = MAX_ENV, .item_bytes = MAX_ENV_BYTES, .help = "environment, added to the template's" }, \
+	{ "cwd", P_STRING, .min = 1, .max = 1023, .help = "directory to run in, an absolute path; the workload's by default" }, \
+	{ "user", P_STRING, .min = 1, .max = 63, .help = "name, name:group, uid or uid:gid in the session; the workload's by default" }
+#define ROWS_COLS(is_required) \
+	{ "rows", P_INTEGER, .required = is_required, .min = 1, .max = 65535, .help = "of the terminal, 24 by default" }, \
+	{ "cols", P_INTEGER, .required = is_required, .min = 1, .max = 65535, .help = "of the terminal, 80 by default" }
+
 const struct method method_table[] = {
 	{ "hello", ROLE_CLIENT, "Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional.",
 	  "{api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}", method_hello, {
@@ -302,6 +312,52 @@ const struct method method_table[] = {
 		SESSION, PATH("of the directory, absolute"),
 		{ "create_parents", P_BOOL, .help = "makes it, and those above it, if it is not there" },
 		VIA, FILE_COMMON,
+	} },
+
+	{ "exec.start", ROLE_CLIENT, "Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until somebody is attached.",
+	  "{exec, pid, streams: {stdin, stdout, stderr}}, or with tty {…, streams: {tty}}; each {token, expires_in_seconds}, or {fd} for \"via\": \"fd\"", method_exec_start, {
+		SESSION,
+		{ "command", P_STRINGS, .required = true, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector; a program without a slash is looked for in PATH" },
+		COMMAND,
+		{ "merge", P_BOOL, .help = "standard error goes where standard output goes" },
+		{ "tty", P_BOOL, .help = "it gets a terminal: one stream for all" },
+		ROWS_COLS(false),
+		{ "timeout_seconds", P_NUMBER, .min = 0.001, .max = MAX_SECONDS, .help = "then its process group is killed (SIGKILL); no end by default" },
+		VIA,
+	} },
+	{ "exec.attach", ROLE_CLIENT, "Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before.",
+	  "{exec, pid, streams} as of exec.start", method_exec_attach, { SESSION, EXEC, VIA } },
+	{ "exec.wait", ROLE_CLIENT, "Answers when the command has ended, also if it had before: the last 64 of a session are known for ten minutes.",
+	  "{exec, exit_code, signal}: one of them null", method_exec_wait, {
+		SESSION,
+		EXEC,
+		{ "timeout_seconds", P_NUMBER, .min = 0, .max = MAX_SECONDS, .help = "then the error timeout; for ever by default" },
+	} },
+	{ "exec.signal", ROLE_CLIENT, "Sends a signal to the command's process group.",
+	  "{}", method_exec_signal, {
+		SESSION,
+		EXEC,
+		{ "signal", P_STRING, .required = true, .min = 1, .max = 16, .help = "\"TERM\", \"SIGTERM\" or \"15\"" },
+		{ "group", P_BOOL, .help = "false: to the command itself only" },
+	} },
+	{ "exec.resize", ROLE_CLIENT, "Gives the command's terminal another size.",
+	  "{}", method_exec_resize, { SESSION, EXEC, ROWS_COLS(true) } },
+	{ "exec.list", ROLE_CLIENT, "The session's commands that exec.start and terminal.open have started.",
+	  "{execs: [{exec, terminal, command, state, tty, pid, uid, started_at, exit_code, signal, attached}]}", method_exec_list, { SESSION } },
+	{ "terminal.open", ROLE_CLIENT, "A terminal that outlives connections, with a shell or another command; one of this name that is there is attached to. It first shows what it showed before, up to 64 KiB.",
+	  "{terminal, exec, pid, created, stream}; the methods exec.* take either name", method_terminal_open, {
+		SESSION,
+		{ "name", P_NAME, .help = "its name; one is made up when none is given" },
+		{ "command", P_STRINGS, .min = 1, .max = MAX_ARGS, .item_bytes = MAX_ARG_BYTES, .help = "argument vector; a shell by default" },
+		COMMAND,
+		ROWS_COLS(false),
+		VIA,
+	} },
+	{ "terminal.attach", ROLE_CLIENT, "Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others misses some, and is told so.",
+	  "{terminal, exec, pid, created: false, stream}", method_terminal_attach, {
+		SESSION,
+		{ "terminal", P_NAME, .required = true, .help = "its name, or the command's" },
+		VIA,
 	} },
 
 	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",

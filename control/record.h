@@ -49,7 +49,8 @@ struct session_end {
 struct record {
 	uint64_t number; /* counts creations: the order of session.list */
 	char id[NAME_SIZE];
-	char host_id[NAME_SIZE]; /* its name with the supervisor: that of a pool's member where it was claimed, else the id */
+	char host_id
+		[NAME_SIZE]; /* its name with the supervisor: that of a pool's member where it was claimed, else the id */
 	int32_t pooled; /* 1: a pool's, and nobody's yet */
 	char template[NAME_SIZE];
 	char hostname[NAME_SIZE];

@@ -236,6 +236,7 @@ static const struct call_row allowed[] = {
 	ROW(fdatasync,       "the same"),
 	ROW(fchmod,          "SQLite gives its log the mode of its file; a session's users open their end of a pipe again"),
 	ROW(fcntl,           "SQLite's locks, seals of a spec, duplicates of descriptors"),
+	ROW(socketpair,      "a stream that a client gets as a descriptor"),
 	ROW(pipe2,           "input and output of a command in a session; what a relayed connection holds"),
 	ROW(splice,          "relayed connections, whose bytes are never copied here"),
 	ROW(memfd_create,    "a command for a session is written into one"),

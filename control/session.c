@@ -6,6 +6,7 @@
 
 #include "control/docker.h"
 #include "control/file_pool.h"
+#include "control/kept.h"
 #include "control/lifecycle.h"
 
 /* Activity is saved when what the registry has is older than this: a crash moves an idle deadline by no more. */
@@ -170,6 +171,15 @@ void session_touch(struct session *session)
 	session_changed(session);
 }
 
+void session_active(struct session *session, enum activity kind)
+{
+	/* As by default, where the template is gone. */
+	const uint32_t counts = session->template ? session->template->activity : ~(1U << ACTIVITY_API);
+
+	if (counts >> kind & 1 && session_is_live(session))
+		session_touch(session);
+}
+
 /* ---- the object ---- */
 
 /* A pool's members are counted apart. */
@@ -208,6 +218,7 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	list_init(&session->waiters);
 	list_init(&session->followers);
 	list_init(&session->docker);
+	list_init(&session->kept);
 	list_append(&lifecycle->all, &session->of_all);
 	index_add(&lifecycle->by_id, &session->by_id, session->record.id);
 	index_add(&lifecycle->by_host_id, &session->by_host_id, session->record.host_id);
@@ -240,6 +251,7 @@ void session_release_run(struct session *session)
 	file_pool_end(session);
 	limit_watch_stop(session);
 	init_link_close(&session->init);
+	kept_free_all(session);
 	fail_change(session, &session->change);
 	fail_change(session, &session->limiting);
 	loop_disarm(loop, &session->watch_again);

@@ -43,6 +43,8 @@ struct session {
 	struct list of_all, of_owner, of_ended, of_output, of_dirty, of_written, of_launch, of_pool;
 	struct list waiters, followers;
 	struct list docker; /* operations of docker.* under way */
+	struct list kept; /* commands that outlive connections: control/kept.h */
+	size_t n_kept, n_kept_running;
 	bool forgotten; /* out of every index; freed when the registry has forgotten it, too */
 	bool dirty;
 	/* The supervisor's part */
@@ -111,6 +113,8 @@ void session_tell_stopping(struct session *session);
 /* The record is to be written with the next transaction. */
 void session_changed(struct session *session);
 
+/* It is used in this way, which counts where the template says so. */
+void session_active(struct session *session, enum activity kind);
 /* Somebody uses it: the idle deadline moves. */
 void session_touch(struct session *session);
 

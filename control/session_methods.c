@@ -56,8 +56,10 @@ struct session *session_of_call(struct call *call)
 	const char *id = param_string(call, "session"), *owner = param_string(call, "owner");
 	struct session *session = id ? session_find(lifecycle, id) : owner ? newest_of(lifecycle, owner) : NULL;
 
-	if (session && !session->record.pooled && caller_sees_owner(call_caller(call), session->record.owner))
+	if (session && !session->record.pooled && caller_sees_owner(call_caller(call), session->record.owner)) {
+		session_active(session, ACTIVITY_API);
 		return session;
+	}
 	if (id)
 		call_fail(call, E_NOT_FOUND, false, &(struct error_details){ .session = id },
 			"there is no session %s", id);

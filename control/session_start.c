@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "control/kept.h"
 #include "control/lifecycle.h"
 
 /* What a session whose time was over when it was adopted still gets to answer its probe. */
@@ -35,6 +36,14 @@ static void on_output(struct init_link *link)
 	session_output_grew(container_of(link, struct session, init));
 }
 
+static void on_kept(struct init_link *link, const struct init_ev_kept *event)
+{
+	struct session *session = container_of(link, struct session, init);
+
+	if (event)
+		kept_adopt(session, event);
+}
+
 static void on_init_closed(struct init_link *link, int error)
 {
 	session_lost_init(container_of(link, struct session, init), error);
@@ -48,6 +57,7 @@ void session_attach(struct session *session, int fds[static SUPER_FD_COUNT])
 	session->init.on_hello = on_hello;
 	session->init.on_workload_exited = on_workload_exited;
 	session->init.on_output = on_output;
+	session->init.on_kept = on_kept;
 	session->init.on_closed = on_init_closed;
 	int r = init_link_open(&session->init, lifecycle_loop(session->lifecycle), steal_fd(&fds[SUPER_FD_INIT]));
 	if (r < 0)

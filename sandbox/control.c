@@ -3,9 +3,10 @@
  * Control's connection: one at a time, the newest. The session cannot reach the listening socket, so what connects is
  * control; but a control that was taken over may send anything, and may stop reading.
  *
- * There is no queue of messages besides the socket's. An answer that does not fit ends the connection, since who asks
- * has to read. Events that do not fit are marks in the tables and go when there is room.
+ * When the socket's queue is full, answers wait in a ring that has a place for each request that can be open, because
+ * no further request is read meanwhile. Events are marks in the tables and go when there is room.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -22,20 +23,73 @@ void control_close(struct serve *serve, const char *why)
 		return;
 	serve_drop(serve, &serve->control);
 	serve->watching = serve->grew = serve->control_blocked = false;
+	serve->list_id = 0;
+	for (; serve->n_held > 0; serve->n_held--)
+		close_fdp(&serve->held[serve->held_at++ % SERVE_MAX_HELD].fd);
 	connect_cancel(serve);
 	if (why)
 		serve_note(serve, why);
+}
+
+/* Waits until there is room in the connection's queue. 0 or a negative errno. */
+static int block(struct serve *serve)
+{
+	if (serve->control_blocked)
+		return 0;
+	int r = serve_watch(serve, serve->control, SOURCE_CONTROL, 0, EPOLLOUT);
+	serve->control_blocked = r == 0;
+	return r;
+}
+
+/* Keeps an answer for later, with a duplicate of its one descriptor. */
+static int hold(struct serve *serve, const struct msg_header *header, int fd)
+{
+	struct held *held = &serve->held[(serve->held_at + serve->n_held) % SERVE_MAX_HELD];
+
+	if (serve->n_held == SERVE_MAX_HELD || header->length > sizeof(held->bytes))
+		return -ENOBUFS;
+	held->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+	if (fd >= 0 && held->fd < 0)
+		return -errno;
+	memcpy(held->bytes, header, header->length);
+	serve->n_held++;
+	return 0;
+}
+
+/* There is room again. */
+static void unblock(struct serve *serve)
+{
+	serve->control_blocked = false;
+	for (; serve->n_held > 0; serve->n_held--) {
+		struct held *held = &serve->held[serve->held_at % SERVE_MAX_HELD];
+		int r = msg_send(serve->control, (const void *)held->bytes, &held->fd, held->fd >= 0);
+		if (r == -EAGAIN) {
+			serve->control_blocked = true;
+			return;
+		}
+		if (r < 0) {
+			control_close(serve, NULL);
+			return;
+		}
+		close_fdp(&held->fd);
+		serve->held_at++;
+	}
+	if (serve_watch(serve, serve->control, SOURCE_CONTROL, 0, EPOLLIN) < 0)
+		control_close(serve, NULL);
 }
 
 void control_answer(struct serve *serve, uint32_t number, const struct msg_header *header, const int *fds, size_t n)
 {
 	if (serve->control < 0 || number != serve->n_controls)
 		return;
-	if (msg_send(serve->control, header, fds, n) < 0)
+	int r = serve->control_blocked ? -EAGAIN : msg_send(serve->control, header, fds, n);
+	if (r == -EAGAIN)
+		r = block(serve) < 0 ? -EIO : hold(serve, header, n > 0 ? fds[0] : -1);
+	if (r < 0)
 		control_close(serve, "carrel-init: control does not read its answers\n");
 }
 
-static void answer_done(struct serve *serve, const struct msg *msg, int num, const char *step, const char *object)
+void control_done(struct serve *serve, const struct msg *msg, int num, const char *step, const char *object)
 {
 	struct init_done done = { 0 };
 
@@ -51,12 +105,46 @@ static bool send_event(struct serve *serve, const struct msg_header *header)
 	if (serve->control < 0 || serve->control_blocked)
 		return false;
 	int r = msg_send(serve->control, header, NULL, 0);
-	if (r == -EAGAIN)
-		serve->control_blocked =
-			serve_watch(serve, serve->control, SOURCE_CONTROL, 0, EPOLLIN | EPOLLOUT) == 0;
-	else if (r < 0)
+	if (r < 0 && (r != -EAGAIN || block(serve) < 0))
 		control_close(serve, NULL);
 	return r == 0;
+}
+
+static bool tell_kept(struct serve *serve, const struct exec *exec)
+{
+	const bool ended = exec->state == EXEC_ENDED || exec->state == EXEC_TOLD;
+	struct init_ev_kept event = {
+		.exec = exec->id,
+		.flags = exec->kept->flags,
+		.pid = ended ? 0 : exec->pid,
+		.exit_code = !ended	    ? 0
+			     : exec->signal ? -1
+					    : exec->exit_code,
+		.signal = ended ? exec->signal : 0,
+		.label = exec->kept->label,
+	};
+
+	msg_init(&event.header, INIT_EV_KEPT, 0, sizeof(event));
+	return send_event(serve, &event.header);
+}
+
+/* Goes on with the list that control has asked for. */
+static void tell_list(struct serve *serve)
+{
+	struct init_done done = { 0 };
+
+	for (; serve->list_at < serve->n_execs_used; serve->list_at++) {
+		struct exec *exec = &serve->execs[serve->list_at];
+		if (!exec->kept || exec->state == EXEC_FREE || exec->state == EXEC_STARTING)
+			continue;
+		if (!tell_kept(serve, exec))
+			return;
+		if (exec->state == EXEC_ENDED)
+			exec->state = EXEC_TOLD;
+	}
+	msg_init(&done.header, INIT_LIST | MSG_REPLY, serve->list_id, sizeof(done));
+	serve->list_id = 0;
+	control_answer(serve, serve->n_controls, &done.header, NULL, 0);
 }
 
 static bool tell_ended(struct serve *serve, const struct exec *exec)
@@ -77,12 +165,14 @@ void control_tell(struct serve *serve)
 
 	if (serve->control < 0 || serve->control_blocked)
 		return;
-	for (size_t i = 0; i < serve->n_execs_used; i++) {
+	if (serve->list_id)
+		tell_list(serve);
+	for (size_t i = 0; i < serve->n_execs_used && !serve->list_id; i++) {
 		if (serve->execs[i].state != EXEC_ENDED)
 			continue;
 		if (!tell_ended(serve, &serve->execs[i]))
 			return;
-		serve->execs[i].state = EXEC_FREE;
+		serve->execs[i].state = serve->execs[i].kept ? EXEC_TOLD : EXEC_FREE;
 	}
 	if (serve->grew) {
 		msg_init(&event.header, INIT_EV_OUTPUT, 0, sizeof(event));
@@ -131,16 +221,23 @@ static void on_stop(struct serve *serve, struct msg *msg)
 	const struct init_stop *stop = (const void *)msg->bytes;
 
 	if (stop->method == STOP_CDP)
-		answer_done(serve, msg, stop_by_cdp(serve), "stop", "debugging pipe");
+		control_done(serve, msg, stop_by_cdp(serve), "stop", "debugging pipe");
 	else
-		answer_done(serve, msg, kill(serve->execs[0].pid, stop->signal) < 0 ? -errno : 0, "stop", "workload");
+		control_done(
+			serve, msg, kill(serve->execs[0].pid, stop->signal) < 0 ? -errno : 0, "stop", "workload");
+}
+
+static void on_list(struct serve *serve, struct msg *msg)
+{
+	serve->list_id = msg->header.id;
+	serve->list_at = 0;
 }
 
 static void on_watch_output(struct serve *serve, struct msg *msg)
 {
 	serve->watching = true;
 	serve->grew = false;
-	answer_done(serve, msg, 0, "", "");
+	control_done(serve, msg, 0, "", "");
 }
 
 /* clang-format off */
@@ -155,6 +252,12 @@ static const struct {
 	{ INIT_WATCH_OUTPUT, on_watch_output },
 	{ INIT_CONNECT_PATH, connect_path_request },
 	{ INIT_FILES,        exec_request },
+	{ INIT_START,        kept_request },
+	{ INIT_ATTACH,       kept_attach },
+	{ INIT_END_INPUT,    kept_end_input },
+	{ INIT_RESIZE,       kept_resize },
+	{ INIT_FORGET,       kept_forget },
+	{ INIT_LIST,         on_list },
 };
 /* clang-format on */
 
@@ -162,11 +265,9 @@ void control_ready(struct serve *serve, uint32_t events)
 {
 	_uninitialized_ struct msg msg;
 
-	if (serve->control_blocked && events & EPOLLOUT) {
-		serve->control_blocked = false;
-		serve_watch(serve, serve->control, SOURCE_CONTROL, 0, EPOLLIN);
-	}
-	for (int i = 0; i < REQUESTS_PER_ROUND && serve->control >= 0; i++) {
+	if (serve->control_blocked && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+		unblock(serve);
+	for (int i = 0; i < REQUESTS_PER_ROUND && serve->control >= 0 && !serve->control_blocked; i++) {
 		int r = msg_recv(serve->control, init_requests, n_init_requests, &msg);
 		if (r == -EAGAIN)
 			return;

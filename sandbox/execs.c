@@ -12,7 +12,7 @@
 
 enum { REAPS_PER_ROUND = 256 };
 
-static struct exec *find_by_id(struct serve *serve, uint64_t id)
+struct exec *exec_find(struct serve *serve, uint64_t id)
 {
 	for (size_t i = 0; i < serve->n_execs_used; i++)
 		if (serve->execs[i].state != EXEC_FREE && serve->execs[i].id == id)
@@ -48,20 +48,28 @@ static void answer_started(struct serve *serve, const struct exec *exec, pid_t p
 
 /* ---- requests ---- */
 
-static int start(struct serve *serve, const struct msg *msg, struct exec new, struct err *err)
+int exec_start(
+	struct serve *serve, const struct msg *msg, const struct spawn *what, struct kept *kept, struct err *err)
 {
-	struct spawn what = { .rules = &serve->rules, .spec = msg->fds[0], .n_fds = msg->n_fds - 1 };
+	struct exec new = {
+		.id = msg->header.id,
+		.op = msg->header.op,
+		.state = EXEC_STARTING,
+		.asked_by = serve->n_controls,
+		.kept = kept,
+	};
 
-	memcpy(what.fds, msg->fds + 1, what.n_fds * sizeof(int));
-	if (new.id == 0 || find_by_id(serve, new.id))
+	if (new.id == 0 || exec_find(serve, new.id))
 		return err_set(err, -EEXIST, "spawn", "number %llu", (unsigned long long)new.id);
 	struct exec *exec = find_free(serve);
 	if (!exec)
 		return err_set(err, -EAGAIN, "spawn", "%d commands run already", INIT_MAX_EXECS);
-	int r = spawn(&what, &new.pid, &new.pipe, err);
+	int r = spawn(what, &new.pid, &new.pipe, err);
 	if (r < 0)
 		return r;
 	*exec = new;
+	if (kept)
+		kept->exec = exec;
 	/* If it cannot be watched, the child's end tells. */
 	serve_watch(serve, new.pipe, SOURCE_EXEC, (size_t)(exec - serve->execs), EPOLLIN);
 	return 0;
@@ -69,24 +77,24 @@ static int start(struct serve *serve, const struct msg *msg, struct exec new, st
 
 void exec_request(struct serve *serve, struct msg *msg)
 {
-	const struct exec new = {
-		.id = msg->header.id, .op = msg->header.op, .state = EXEC_STARTING, .asked_by = serve->n_controls
-	};
+	const struct exec asked = { .id = msg->header.id, .op = msg->header.op, .asked_by = serve->n_controls };
+	struct spawn what = { .rules = &serve->rules, .spec = msg->fds[0], .n_fds = msg->n_fds - 1, .pts = -1 };
 	struct err err = { 0 };
 
-	if (start(serve, msg, new, &err) < 0)
-		answer_started(serve, &new, 0, &err);
+	memcpy(what.fds, msg->fds + 1, what.n_fds * sizeof(int));
+	if (exec_start(serve, msg, &what, NULL, &err) < 0)
+		answer_started(serve, &asked, 0, &err);
 }
 
 void exec_signal(struct serve *serve, struct msg *msg)
 {
 	const struct init_signal *request = (const void *)msg->bytes;
-	const struct exec *exec = find_by_id(serve, request->exec);
+	const struct exec *exec = exec_find(serve, request->exec);
 	struct init_done done = { 0 };
 
 	msg_init(&done.header, INIT_SIGNAL | MSG_REPLY, msg->header.id, sizeof(done));
 	/* A command leads the process group with its own number, or has not got to that: then there is no such group. */
-	if (!exec || exec->state == EXEC_ENDED)
+	if (!exec || exec->state == EXEC_ENDED || exec->state == EXEC_TOLD)
 		err_set(&done.err, -ESRCH, "signal", "command %llu", (unsigned long long)request->exec);
 	else if (kill(request->group ? -exec->pid : exec->pid, request->signal) < 0)
 		err_set(&done.err, -errno, "signal", "command %llu", (unsigned long long)request->exec);
@@ -98,17 +106,22 @@ void exec_signal(struct serve *serve, struct msg *msg)
 void exec_ready(struct serve *serve, size_t index)
 {
 	struct exec *exec = &serve->execs[index];
+	struct kept *kept = exec->kept;
 	struct err err = { 0 };
 
 	if (exec->state != EXEC_STARTING)
 		return;
-	int r = spawn_result(exec->pipe, &err);
+	int r = spawn_result(exec->pipe, kept && kept->terminal ? &kept->terminal->master : NULL, &err);
 	if (r == 0)
 		return;
 	serve_drop(serve, &exec->pipe);
 	answer_started(serve, exec, r < 0 ? 0 : exec->pid, &err);
 	/* One that was not started leaves a child to be reaped, which is then nobody's. */
 	exec->state = r < 0 ? EXEC_FREE : EXEC_RUNNING;
+	if (kept && r < 0)
+		kept_release(serve, kept);
+	else if (kept)
+		kept_started(serve, kept);
 }
 
 static void child_ended(struct serve *serve, const siginfo_t *info)
@@ -125,6 +138,8 @@ static void child_ended(struct serve *serve, const siginfo_t *info)
 	exec->exit_code = info->si_code == CLD_EXITED ? info->si_status : 0;
 	exec->signal = info->si_code == CLD_EXITED ? 0 : info->si_status;
 	exec->state = EXEC_ENDED;
+	if (exec->kept)
+		kept_ended(serve, exec->kept);
 	if (exec == &serve->execs[0])
 		serve->ended = true;
 }

@@ -122,6 +122,7 @@ __attribute__((noinline)) static int set_up(struct serve **ret, pid_t *ret_workl
 		.root = -1,
 		.proc = -1,
 		.sys = -1,
+		.pts = -1,
 	};
 
 	int r = run_steps(&setup);

@@ -20,6 +20,7 @@ struct setup {
 	/* made on the way */
 	int stage; /* directory under which the root is put together, on the host's root */
 	int root, proc, sys; /* roots of the session's own mounts */
+	int pts; /* the root of /dev/pts, which serving goes on with */
 	struct output_header *output; /* the output file, mapped */
 	struct spawn_rules rules;
 	struct serve *serve; /* what init goes on with */

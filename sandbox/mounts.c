@@ -163,7 +163,9 @@ int step_dev(struct setup *setup)
 	if (r < 0)
 		return fail(setup, r, "attach");
 	/* Terminals are devices: no NODEV. */
-	r = attach_new(setup, fs_make(setup, "devpts", pts, attrs), setup->dev, "pts");
+	r = setup->pts = fs_make(setup, "devpts", pts, attrs);
+	if (r >= 0)
+		r = sys_attach(setup->pts, setup->dev, "pts") < 0 ? fail(setup, -errno, "pts") : 0;
 	if (r == 0)
 		r = attach_new(setup, fs_make_tmpfs(setup, &shm, attrs | MOUNT_ATTR_NODEV), setup->dev, "shm");
 	if (r == 0)

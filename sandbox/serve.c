@@ -140,7 +140,7 @@ int serve_open(struct serve **ret, int listen, struct output_header *output, boo
 	struct serve *serve = mmap(NULL, sizeof(*serve), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (serve == MAP_FAILED)
 		return -errno;
-	serve->control = serve->cdp_read = serve->cdp_write = -1;
+	serve->control = serve->cdp_read = serve->cdp_write = serve->pts = -1;
 	serve->output = output;
 	/* Blocked, so that the descriptor reports it; other signals do nothing to PID 1 as long as it has no handler. */
 	sigemptyset(&children);
@@ -215,6 +215,12 @@ static void dispatch(struct serve *serve, const struct epoll_event *event)
 	case SOURCE_CONNECT:
 		connect_ready(serve, index);
 		break;
+	case SOURCE_KEPT:
+		kept_ready(serve, index);
+		break;
+	case SOURCE_TERMINAL:
+		terminal_ready(serve, index);
+		break;
 	}
 }
 
@@ -226,7 +232,8 @@ int serve_run(struct serve *serve, pid_t pid)
 	serve->n_execs_used = 1;
 	atomic_store_explicit(&serve->output->workload, WORKLOAD_RUNNING, memory_order_release);
 	for (;;) {
-		int n = epoll_wait(serve->epoll, events, EVENTS_PER_ROUND, serve->more_children ? 0 : -1);
+		int n = epoll_wait(
+			serve->epoll, events, EVENTS_PER_ROUND, serve->more_children || serve->hot ? 0 : -1);
 		/*
 		 * An event may be for something that an earlier one of the round has closed, or even replaced: every
 		 * handler finds out by a call that does not block.
@@ -237,6 +244,7 @@ int serve_run(struct serve *serve, pid_t pid)
 			exec_reap(serve);
 		if (serve->ended)
 			break;
+		kept_go_on(serve);
 		control_tell(serve);
 	}
 	finish(serve);

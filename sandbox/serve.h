@@ -21,6 +21,8 @@
 
 enum {
 	SERVE_MAX_CONNECTS = 64, /* connections to ports of the session that are being made at once */
+	SERVE_MAX_HELD = 1 + INIT_MAX_EXECS + SERVE_MAX_CONNECTS, /* answers: all that can be open at once */
+	SERVE_HELD_BYTES = 160, /* of one, which is not read on before it is sent */
 };
 
 /* Where an event came from; the place in a table goes with it. */
@@ -33,6 +35,8 @@ enum source {
 	SOURCE_CDP,
 	SOURCE_EXEC, /* index in execs: one that is being started */
 	SOURCE_CONNECT, /* index in connects */
+	SOURCE_KEPT, /* index in kept, times STREAM_COUNT, and the stream */
+	SOURCE_TERMINAL, /* index in terminals */
 };
 
 enum exec_state {
@@ -40,6 +44,7 @@ enum exec_state {
 	EXEC_STARTING,
 	EXEC_RUNNING,
 	EXEC_ENDED, /* control has not been told yet */
+	EXEC_TOLD, /* one that is kept until control says that it is forgotten */
 };
 
 struct exec {
@@ -50,6 +55,43 @@ struct exec {
 	uint32_t asked_by; /* number of the connection that INIT_EXEC came from */
 	int pipe; /* while it is being started */
 	int32_t exit_code, signal;
+	struct kept *kept; /* NULL: its input and output are not init's */
+};
+
+/* Bytes go from OWN to PEER, or for input from PEER to OWN. -1: there is none, or not any more. */
+struct stream {
+	int own; /* init's end of the command's pipe */
+	int peer; /* what control has attached */
+	bool ends; /* input: PEER's end is OWN's */
+	bool hot; /* this round's work was used up */
+};
+
+struct viewer {
+	int in, out; /* out -1: a free place */
+	uint64_t at; /* position of the next byte to be shown */
+};
+
+struct terminal {
+	struct kept *kept; /* NULL: not in use */
+	int master; /* -1: the command has ended, or not begun */
+	bool ended, hot;
+	uint64_t head; /* bytes ever shown; the ring has the last of them */
+	struct viewer viewers[INIT_MAX_VIEWERS];
+	uint8_t ring[INIT_SCROLLBACK] __attribute__((aligned(4096)));
+};
+
+struct kept {
+	bool used;
+	struct exec *exec; /* NULL: forgotten; goes when what it wrote has been read */
+	uint32_t flags; /* enum init_start_flags */
+	struct stream streams[SPAWN_STDIO];
+	struct terminal *terminal;
+	struct init_label label;
+};
+
+struct held {
+	int fd; /* -1: none */
+	uint8_t bytes[SERVE_HELD_BYTES] __attribute__((aligned(8)));
 };
 
 struct connecting {
@@ -64,7 +106,11 @@ struct serve {
 	int epoll, children, listen;
 	int control; /* -1 while nobody is connected */
 	uint32_t n_controls; /* connections so far: the number of the present one */
-	bool control_blocked; /* its queue was full: wait until it is not */
+	bool control_blocked; /* its queue was full: wait until it is not, and take no more requests */
+	size_t held_at, n_held; /* answers that wait for that: a ring in HELD */
+	uint64_t list_id; /* of the INIT_LIST under way; 0: none */
+	size_t list_at; /* in execs: where it goes on */
+	int pts; /* the root of /dev/pts */
 	bool watching, grew; /* INIT_WATCH_OUTPUT was asked for; there is something to say */
 	int stdout_pipe, stderr_pipe;
 	int cdp_write, cdp_read; /* -1 where the workload has no debugging pipe */
@@ -76,6 +122,10 @@ struct serve {
 	size_t n_execs_used; /* places in execs that were ever used */
 	struct exec execs[1 + INIT_MAX_EXECS]; /* the workload first */
 	struct connecting connects[SERVE_MAX_CONNECTS];
+	bool hot; /* of kept and terminals some are */
+	struct kept kept[INIT_MAX_KEPT];
+	struct held held[SERVE_MAX_HELD];
+	struct terminal terminals[INIT_MAX_TERMINALS];
 };
 
 /* The state, ready but for the workload, whose side of the pipes goes to RET_FDS. LISTEN is taken over on success. */
@@ -101,6 +151,8 @@ void control_ready(struct serve *serve, uint32_t events);
 void control_close(struct serve *serve, const char *why);
 /* Answers the request that NUMBER's connection made; dropped when that is not the present one. */
 void control_answer(struct serve *serve, uint32_t number, const struct msg_header *header, const int *fds, size_t n);
+/* Answers the request MSG with a struct init_done: NUM 0, or a negative errno and what failed on what. */
+void control_done(struct serve *serve, const struct msg *msg, int num, const char *step, const char *object);
 /* Tells what is to be told: commands that ended, output that grew. */
 void control_tell(struct serve *serve);
 
@@ -113,6 +165,38 @@ void exec_signal(struct serve *serve, struct msg *msg);
 void exec_ready(struct serve *serve, size_t index);
 /* Reaps children, a bounded number. */
 void exec_reap(struct serve *serve);
+
+struct exec *exec_find(struct serve *serve, uint64_t id);
+/* Starts what MSG's request and descriptors say; 0, or a negative errno with ERR filled. */
+int exec_start(
+	struct serve *serve, const struct msg *msg, const struct spawn *what, struct kept *kept, struct err *err);
+
+/* ---- sandbox/kept.c: commands whose input and output outlive connections ---- */
+
+void kept_request(struct serve *serve, struct msg *msg); /* INIT_START */
+void kept_attach(struct serve *serve, struct msg *msg);
+void kept_end_input(struct serve *serve, struct msg *msg);
+void kept_resize(struct serve *serve, struct msg *msg);
+void kept_forget(struct serve *serve, struct msg *msg);
+/* A stream can move, or what had work left over has its turn. */
+void kept_ready(struct serve *serve, size_t index);
+void kept_go_on(struct serve *serve);
+/* The command runs; it was not started; it has ended. */
+void kept_started(struct serve *serve, struct kept *kept);
+void kept_release(struct serve *serve, struct kept *kept);
+void kept_ended(struct serve *serve, struct kept *kept);
+
+/* ---- sandbox/terminal.c ---- */
+
+/* A free terminal for KEPT, whose master is not there yet; NULL when all are in use. */
+struct terminal *terminal_take(struct serve *serve, struct kept *kept);
+void terminal_opened(struct serve *serve, struct terminal *terminal);
+/* IN and OUT are taken over on success. 0 or -EAGAIN. */
+int terminal_view(struct serve *serve, struct terminal *terminal, int in, int out);
+void terminal_ready(struct serve *serve, size_t index);
+/* The command has ended: what it wrote is still shown to those who watch. */
+void terminal_end(struct serve *serve, struct terminal *terminal);
+void terminal_release(struct serve *serve, struct terminal *terminal);
 
 /* ---- sandbox/connect.c: connections to ports of the session ---- */
 

@@ -6,7 +6,9 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "sandbox/file_child.h"
 #include "sandbox/sys.h"
@@ -22,6 +24,7 @@ struct child {
 	struct spec spec;
 	struct err err;
 	int pipe; /* to init */
+	int pts; /* -1: no terminal */
 };
 
 /* ---- the child's steps ---- */
@@ -34,6 +37,8 @@ static int child_spec(struct child *child)
 	bool wants_cdp = child->spec.header->flags & SPEC_CDP_PIPE;
 	if (wants_cdp != (child->what->n_fds == SPAWN_CDP))
 		return err_set(&child->err, -EINVAL, "spec", "debugging pipe");
+	if (child->what->pts >= 0 && !(child->spec.header->flags & SPEC_TTY))
+		return err_set(&child->err, -EINVAL, "spec", "terminal");
 	return 0;
 }
 
@@ -42,6 +47,7 @@ static int child_spec(struct child *child)
  *   0, 1, 2   the command's stdin, stdout, stderr
  *   3, 4      the debugging pipe, only where the spec asks for it
  *   3 or 5    the pipe to init, closed by exec
+ *   4         where terminals are made, if the command gets one, closed by exec
  * or, of a file child,
  *   0, 1      its channel, the pipe to init
  * and everything above is closed.
@@ -53,24 +59,26 @@ static int child_descriptors(struct child *child)
 	int high[SPAWN_CDP], n = (int)what->n_fds;
 
 	int pipe = fcntl(child->pipe, F_DUPFD_CLOEXEC, HIGH);
-	bool ok = pipe >= 0;
+	int pts = what->pts >= 0 ? fcntl(what->pts, F_DUPFD_CLOEXEC, HIGH) : -1;
+	bool ok = pipe >= 0 && (pts >= 0 || what->pts < 0);
 	for (int i = 0; i < n && ok; i++)
 		ok = (high[i] = fcntl(what->fds[i], F_DUPFD_CLOEXEC, HIGH)) >= 0;
 	for (int i = 0; i < n && ok; i++)
 		ok = dup2(high[i], i) >= 0;
-	if (!ok || dup3(pipe, n, O_CLOEXEC) < 0)
+	if (!ok || dup3(pipe, n, O_CLOEXEC) < 0 || (pts >= 0 && dup3(pts, n + 1, O_CLOEXEC) < 0))
 		return err_set(&child->err, -errno, "descriptors", "%s", "");
-	child->pipe = n;
-	int r = sys_close_range((unsigned int)n + 1, ~0U, 0);
+	child->pipe = n++;
+	child->pts = pts >= 0 ? n++ : -1;
+	int r = sys_close_range((unsigned int)n, ~0U, 0);
 	return r < 0 ? err_set(&child->err, r, "descriptors", "close_range") : 0;
 }
 
-/* A session and process group of its own; with a terminal, that becomes the controlling one. */
+/* A session and process group of its own; with a terminal as stdin, that becomes the controlling one. */
 static int child_session(struct child *child)
 {
 	if (setsid() < 0)
 		return err_set(&child->err, -errno, "session", "setsid");
-	if (child->spec.header->flags & SPEC_TTY && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+	if (child->pts < 0 && child->spec.header->flags & SPEC_TTY && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
 		return err_set(&child->err, -errno, "session", "controlling terminal");
 	return 0;
 }
@@ -89,11 +97,58 @@ static int child_limits(struct child *child)
 	return 0;
 }
 
+/* Passes the terminal's other side on to init. */
+static int send_master(const struct child *child, int master)
+{
+	union {
+		struct cmsghdr header;
+		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+	} control = {
+		.header = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS },
+	};
+	struct iovec iov = { .iov_base = (char[1]){ 0 }, .iov_len = 1 };
+	const struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(sizeof(int))
+	};
+
+	memcpy(CMSG_DATA(&control.header), &master, sizeof(int));
+	return sendmsg(child->pipe, &msg, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+/*
+ * A terminal in the session's own devpts, which is found by the descriptor of its root, where nobody can put anything
+ * else; the command's side comes from the other one, by no path (TIOCGPTPEER, Linux 4.13). The files of a terminal
+ * belong to whom the file system's checks see when it is made, which is to be the command's user.
+ */
+static int child_terminal(struct child *child, uid_t uid)
+{
+	const struct winsize size = { .ws_row = child->what->rows, .ws_col = child->what->columns };
+	int unlocked = 0;
+
+	if (child->pts < 0)
+		return 0;
+	setfsuid(uid);
+	_close_ int master = openat(child->pts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	setfsuid(0);
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
+		return err_set(&child->err, -errno, "terminal", "ptmx");
+	_close_ int terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (terminal < 0 || ioctl(terminal, TIOCSCTTY, 0) < 0)
+		return err_set(&child->err, -errno, "terminal", "%s", "");
+	for (int i = 0; i < SPAWN_STDIO; i++)
+		if (dup2(terminal, i) < 0)
+			return err_set(&child->err, -errno, "terminal", "descriptors");
+	int r = send_master(child, master);
+	return r < 0 ? err_set(&child->err, r, "terminal", "to init") : 0;
+}
+
 static int child_user(struct child *child)
 {
 	struct identity identity;
 
 	int r = identity_read(child->spec.header, &identity, &child->err);
+	if (r == 0)
+		r = child_terminal(child, identity.uid);
 	if (r == 0)
 		r = identity_become(&identity, &child->err);
 	if (r < 0)
@@ -219,10 +274,13 @@ int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *e
 {
 	int ends[2];
 
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+	/* A pipe is quicker, but carries no descriptor. */
+	int r = what->pts < 0 ? pipe2(ends, O_CLOEXEC | O_NONBLOCK)
+			      : socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
+	if (r < 0)
 		return err_set(err, -errno, "spawn", "pipe");
 	_close_ int readable = ends[0], writable = ends[1];
-	struct child child = { .what = what, .pipe = writable };
+	struct child child = { .what = what, .pipe = writable, .pts = -1 };
 	pid_t pid = start_child(&child);
 	/* What a child with the same memory has left behind; otherwise there is nothing. */
 	spec_release(&child.spec);
@@ -233,11 +291,37 @@ int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *e
 	return 0;
 }
 
-int spawn_result(int pipe, struct err *err)
+/* As read(2); a message that brings the terminal is no result, and -EAGAIN. */
+static ssize_t receive(int pipe, int *ret_master, struct err *ret)
+{
+	union {
+		struct cmsghdr header;
+		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+
+	if (!ret_master)
+		return RETRY_EINTR(read(pipe, ret, sizeof(*ret)));
+	ssize_t n = RETRY_EINTR(recvmsg(pipe, &msg, MSG_CMSG_CLOEXEC));
+	const struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int)))
+		return n;
+	close_fd(*ret_master);
+	memcpy(ret_master, CMSG_DATA(header), sizeof(int));
+	errno = EAGAIN;
+	return -1;
+}
+
+int spawn_result(int pipe, int *ret_master, struct err *err)
 {
 	struct err got;
 
-	ssize_t n = RETRY_EINTR(read(pipe, &got, sizeof(got)));
+	ssize_t n = receive(pipe, ret_master, &got);
+	if (n < 0 && errno == EAGAIN && ret_master && *ret_master >= 0)
+		n = receive(pipe, ret_master, &got); /* what came with it or after it */
 	if (n < 0)
 		return errno == EAGAIN ? 0 : err_set(err, -errno, "spawn", "result");
 	/* Closed by exec without a word. */

@@ -33,6 +33,12 @@ struct spawn {
 	int fds[SPAWN_CDP]; /* become the command's descriptors 0, 1, ...; borrowed */
 	size_t n_fds; /* SPAWN_* */
 	/*
+	 * The root of the session's devpts, if the command is to have a terminal of its own there, which the spec must ask
+	 * for, too; else -1. It replaces the first three descriptors.
+	 */
+	int pts;
+	uint16_t rows, columns;
+	/*
 	 * Nothing of the session runs yet: the child then shares init's memory until it executes the command, and init
 	 * waits for that. Later a user of the session could stop the child by a signal, and init with it.
 	 */
@@ -46,8 +52,10 @@ struct spawn {
 int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *err);
 
 /*
- * What became of it: 1 when the program has been executed or the file child serves, 0 while that is open, or the negative errno of what failed,
- * with ERR filled: step "spec", "descriptors", "session", "limits", "user", "cwd" or "exec" and its object. The child
+ * What became of it. Of a command with a terminal, *RET_MASTER is the other side as soon as there is one, the caller's,
+ * nonblocking; NULL where no terminal was asked for. 1 when the program has been executed or the file child
+ * serves, 0 while that is open, or the negative errno of what failed,
+ * with ERR filled: step "spec", "descriptors", "session", "limits", "user", "terminal", "cwd" or "exec" and its object. The child
  * then exits by itself.
  */
-int spawn_result(int pipe, struct err *err);
+int spawn_result(int pipe, int *ret_master, struct err *err);

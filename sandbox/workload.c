@@ -32,6 +32,7 @@ int step_service(struct setup *setup)
 	if (r < 0)
 		return fail(setup, r, "descriptors");
 	setup->listen = -1;
+	setup->serve->pts = setup->pts;
 	return 0;
 }
 
@@ -44,7 +45,7 @@ static int wait_for_exec(struct setup *setup, int pipe)
 	do {
 		if (RETRY_EINTR(poll(&decided, 1, -1)) < 0)
 			return fail(setup, -errno, "wait");
-		r = spawn_result(pipe, &setup->report.err);
+		r = spawn_result(pipe, NULL, &setup->report.err);
 	} while (r == 0);
 	return r < 0 ? r : 0;
 }
@@ -55,6 +56,7 @@ int step_exec(struct setup *setup)
 		.rules = &setup->rules,
 		.spec = setup->spec,
 		.n_fds = setup->n_workload_fds,
+		.pts = -1,
 		.is_first = true,
 	};
 	_close_ int pipe = -1;

@@ -3,6 +3,8 @@
 
 #include <stdbool.h>
 
+#include "wire/super.h"
+
 #define TERMINATED(m, member) is_terminated((m)->member, sizeof((m)->member))
 #define FITS(condition) ((condition) ? 0 : -EPROTO)
 
@@ -35,6 +37,35 @@ static int check_connect_path(const void *msg)
 	return FITS(TERMINATED(m, path) && m->path[0] == '/');
 }
 
+static bool label_fits(const struct init_label *label)
+{
+	return TERMINATED(label, name) && TERMINATED(label, command) &&
+	       (!label->name[0] || name_is_valid(label->name));
+}
+
+static int check_start(const void *msg)
+{
+	const struct init_start *m = msg;
+	return FITS(!(m->flags & ~(uint32_t)START_FLAGS) && label_fits(&m->label));
+}
+
+static int check_attach(const void *msg)
+{
+	const struct init_attach *m = msg;
+	return FITS(m->stream < STREAM_COUNT);
+}
+
+/* Of one that has ended, exactly one of exit code and signal. */
+static int check_ev_kept(const void *msg)
+{
+	const struct init_ev_kept *m = msg;
+	bool by_exit = m->exit_code >= 0 && m->exit_code <= 255 && m->signal == 0;
+	bool by_signal = m->exit_code == -1 && m->signal > 0 && m->signal <= 64;
+
+	return FITS(m->exec > 0 && !(m->flags & ~(uint32_t)START_FLAGS) && label_fits(&m->label) && m->pid >= 0 &&
+		    (m->pid > 0 || by_exit || by_signal));
+}
+
 static int check_done(const void *msg)
 {
 	const struct init_done *m = msg;
@@ -56,6 +87,12 @@ const struct msg_shape init_requests[] = {
 	{ INIT_WATCH_OUTPUT, 0, 0, sizeof(struct init_plain),   "watch-output", NULL },
 	{ INIT_CONNECT_PATH, 0, 0, sizeof(struct init_connect_path), "connect-path", check_connect_path },
 	{ INIT_FILES,        2, 2, sizeof(struct init_plain),   "files",        NULL },
+	{ INIT_START,        1, 1, sizeof(struct init_start),   "start",        check_start },
+	{ INIT_ATTACH,       1, 2, sizeof(struct init_attach),  "attach",       check_attach },
+	{ INIT_END_INPUT,    0, 0, sizeof(struct init_kept),    "end-input",    NULL },
+	{ INIT_RESIZE,       0, 0, sizeof(struct init_resize),  "resize",       NULL },
+	{ INIT_FORGET,       0, 0, sizeof(struct init_kept),    "forget",       NULL },
+	{ INIT_LIST,         0, 0, sizeof(struct init_plain),   "list",         NULL },
 };
 const size_t n_init_requests = ARRAY_SIZE(init_requests);
 
@@ -67,9 +104,16 @@ const struct msg_shape init_answers[] = {
 	{ INIT_WATCH_OUTPUT | MSG_REPLY, 0, 0, sizeof(struct init_done),      "watching",  check_done },
 	{ INIT_CONNECT_PATH | MSG_REPLY, 0, 1, sizeof(struct init_done),      "path-connected", check_done },
 	{ INIT_FILES | MSG_REPLY,        0, 0, sizeof(struct init_started),   "files-started", check_started },
+	{ INIT_START | MSG_REPLY,        0, 0, sizeof(struct init_started),   "kept",      check_started },
+	{ INIT_ATTACH | MSG_REPLY,       0, 0, sizeof(struct init_done),      "attached",  check_done },
+	{ INIT_END_INPUT | MSG_REPLY,    0, 0, sizeof(struct init_done),      "input-ended", check_done },
+	{ INIT_RESIZE | MSG_REPLY,       0, 0, sizeof(struct init_done),      "resized",   check_done },
+	{ INIT_FORGET | MSG_REPLY,       0, 0, sizeof(struct init_done),      "forgotten", check_done },
+	{ INIT_LIST | MSG_REPLY,         0, 0, sizeof(struct init_done),      "listed",    check_done },
 	{ INIT_EV_HELLO,                 0, 0, sizeof(struct init_hello),     "ev-hello",  NULL },
 	{ INIT_EV_EXITED,                0, 0, sizeof(struct init_ev_exited), "ev-exited", NULL },
 	{ INIT_EV_OUTPUT,                0, 0, sizeof(struct init_plain),     "ev-output", NULL },
+	{ INIT_EV_KEPT,                  0, 0, sizeof(struct init_ev_kept),   "ev-kept",   check_ev_kept },
 };
 const size_t n_init_answers = ARRAY_SIZE(init_answers);
 /* clang-format on */

@@ -21,10 +21,17 @@ enum init_op {
 	INIT_WATCH_OUTPUT, /* struct init_plain → struct init_done; from then on INIT_EV_OUTPUT */
 	INIT_CONNECT_PATH, /* struct init_connect_path → struct init_done, descriptor: the connected socket */
 	INIT_FILES, /* struct init_plain, descriptors: spec, channel → struct init_started: a file child (wire/files.h) */
+	INIT_START, /* struct init_start, descriptor: spec → struct init_started: init keeps its input and output */
+	INIT_ATTACH, /* struct init_attach, descriptors: ends of pipes → struct init_done */
+	INIT_END_INPUT, /* struct init_kept → struct init_done: what was attached is all the input that there is */
+	INIT_RESIZE, /* struct init_resize → struct init_done */
+	INIT_FORGET, /* struct init_kept → struct init_done: of a command that has ended nobody asks any more */
+	INIT_LIST, /* struct init_plain → INIT_EV_KEPT each, then struct init_done */
 
 	INIT_EV_HELLO = 0x100, /* struct init_hello: the first message of a connection */
 	INIT_EV_EXITED, /* struct init_ev_exited */
 	INIT_EV_OUTPUT, /* struct init_plain: the output grew since INIT_WATCH_OUTPUT was last sent (sent once; ask again) */
+	INIT_EV_KEPT, /* struct init_ev_kept */
 };
 
 struct init_plain {
@@ -93,6 +100,79 @@ struct init_ev_exited {
 	uint64_t exec;
 	int32_t exit_code; /* -1 when a signal ended it */
 	int32_t signal; /* 0 when it exited */
+};
+
+/*
+ * Commands that outlive connections, and control itself: init makes their pipes or their terminal and keeps its ends.
+ * Control attaches pipes to them for as long as somebody wants to read or write; without a reader a command's output
+ * waits in its pipe, and that of a terminal goes into its scrollback alone.
+ */
+enum init_start_flags {
+	START_TTY = 1 << 0, /* a terminal; the spec must say so, too */
+	START_MERGE = 1 << 1, /* stderr is stdout */
+	START_INPUT = 1 << 2, /* stdin is a pipe; without it, /dev/null */
+	START_FLAGS = START_TTY | START_MERGE | START_INPUT,
+};
+
+/* Control's own notes on a command. Init returns them as they were, or so control hopes. */
+struct init_label {
+	char name[64]; /* of a terminal; empty: none */
+	char command[192]; /* for people, cut */
+	uint64_t started_at_ns; /* CLOCK_REALTIME */
+	uint64_t started_ns, deadline_ns; /* CLOCK_BOOTTIME; deadline 0: none */
+	uint32_t uid; /* whose call it was */
+	uint32_t reserved;
+};
+
+struct init_start {
+	struct msg_header header;
+	uint32_t flags; /* enum init_start_flags */
+	uint16_t rows, columns; /* of the terminal */
+	struct init_label label;
+};
+
+enum init_stream {
+	STREAM_INPUT, /* one descriptor, to be read: the command's stdin */
+	STREAM_OUTPUT, /* one descriptor, to be written */
+	STREAM_ERRORS, /* the same */
+	STREAM_TERMINAL, /* two: what is typed, to be read; what is shown, to be written. Scrollback first */
+	STREAM_COUNT,
+};
+
+/* Of a command's stream the newest attachment counts. A terminal has as many as INIT_MAX_VIEWERS. */
+struct init_attach {
+	struct msg_header header;
+	uint64_t exec;
+	uint32_t stream; /* enum init_stream */
+	uint32_t reserved;
+};
+
+struct init_kept {
+	struct msg_header header;
+	uint64_t exec;
+};
+
+struct init_resize {
+	struct msg_header header;
+	uint64_t exec;
+	uint16_t rows, columns;
+	uint32_t reserved;
+};
+
+struct init_ev_kept {
+	struct msg_header header;
+	uint64_t exec;
+	uint32_t flags; /* enum init_start_flags */
+	int32_t pid; /* 0: it has ended */
+	int32_t exit_code, signal; /* as in struct init_ev_exited, once it has ended */
+	struct init_label label;
+};
+
+enum {
+	INIT_MAX_KEPT = 320, /* commands with their input and output, not yet forgotten; one more is -EAGAIN */
+	INIT_MAX_TERMINALS = 16, /* of them that run with a terminal; one more is -EAGAIN */
+	INIT_MAX_VIEWERS = 8, /* of one terminal; one more is -EAGAIN */
+	INIT_SCROLLBACK = 64 * 1024, /* bytes that a terminal shows again to a new viewer */
 };
 
 /* The limit of commands that run at once in one session; one more is -EAGAIN. */

@@ -785,6 +785,114 @@ export interface ArchivePutParams {
 	timeout_seconds?: number;
 }
 
+/** Parameters of exec.start. */
+export interface ExecStartParams {
+	/** the session's id */
+	session: string;
+	/** argument vector; a program without a slash is looked for in PATH */
+	command: Array<string>;
+	/** environment, added to the template's */
+	env?: Record<string, string>;
+	/** directory to run in, an absolute path; the workload's by default */
+	cwd?: string;
+	/** name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** standard error goes where standard output goes */
+	merge?: boolean;
+	/** it gets a terminal: one stream for all */
+	tty?: boolean;
+	/** of the terminal, 24 by default (1 to 65535) */
+	rows?: number;
+	/** of the terminal, 80 by default (1 to 65535) */
+	cols?: number;
+	/** then its process group is killed (SIGKILL); no end by default (0.001 to 31622400) */
+	timeout_seconds?: number;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+}
+
+/** Parameters of exec.attach. */
+export interface ExecAttachParams {
+	/** the session's id */
+	session: string;
+	/** the command, or the terminal, by its name */
+	exec: string;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+}
+
+/** Parameters of exec.wait. */
+export interface ExecWaitParams {
+	/** the session's id */
+	session: string;
+	/** the command, or the terminal, by its name */
+	exec: string;
+	/** then the error timeout; for ever by default (0 to 31622400) */
+	timeout_seconds?: number;
+}
+
+/** Parameters of exec.signal. */
+export interface ExecSignalParams {
+	/** the session's id */
+	session: string;
+	/** the command, or the terminal, by its name */
+	exec: string;
+	/** "TERM", "SIGTERM" or "15" */
+	signal: string;
+	/** false: to the command itself only */
+	group?: boolean;
+}
+
+/** Parameters of exec.resize. */
+export interface ExecResizeParams {
+	/** the session's id */
+	session: string;
+	/** the command, or the terminal, by its name */
+	exec: string;
+	/** of the terminal, 24 by default (1 to 65535) */
+	rows: number;
+	/** of the terminal, 80 by default (1 to 65535) */
+	cols: number;
+}
+
+/** Parameters of exec.list. */
+export interface ExecListParams {
+	/** the session's id */
+	session: string;
+}
+
+/** Parameters of terminal.open. */
+export interface TerminalOpenParams {
+	/** the session's id */
+	session: string;
+	/** its name; one is made up when none is given */
+	name?: string;
+	/** argument vector; a shell by default */
+	command?: Array<string>;
+	/** environment, added to the template's */
+	env?: Record<string, string>;
+	/** directory to run in, an absolute path; the workload's by default */
+	cwd?: string;
+	/** name, name:group, uid or uid:gid in the session; the workload's by default */
+	user?: string;
+	/** of the terminal, 24 by default (1 to 65535) */
+	rows?: number;
+	/** of the terminal, 80 by default (1 to 65535) */
+	cols?: number;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+}
+
+/** Parameters of terminal.attach. */
+export interface TerminalAttachParams {
+	/** the session's id */
+	session: string;
+	/** its name, or the command's */
+	terminal: string;
+	/** fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default */
+	via?: "token" | "fd";
+}
+
 /** Parameters of events.subscribe. */
 export interface EventsSubscribeParams {
 	/** the last number seen; what came after it is sent first */
@@ -881,6 +989,18 @@ export interface PoolMethods {
 export interface ExecMethods {
 	/** Runs a command in a session, and answers with what it printed when it has ended. Answers with {exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}. */
 	run(params: ExecRunParams, options?: CallOptions): Promise<ExecResult>;
+	/** Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until somebody is attached. Answers with {exec, pid, streams: {stdin, stdout, stderr}}, or with tty {…, streams: {tty}}; each {token, expires_in_seconds}, or {fd} for "via": "fd". */
+	start(params: ExecStartParams, options?: CallOptions): Promise<any>;
+	/** Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before. Answers with {exec, pid, streams} as of exec.start. */
+	attach(params: ExecAttachParams, options?: CallOptions): Promise<any>;
+	/** Answers when the command has ended, also if it had before: the last 64 of a session are known for ten minutes. Answers with {exec, exit_code, signal}: one of them null. */
+	wait(params: ExecWaitParams, options?: CallOptions): Promise<any>;
+	/** Sends a signal to the command's process group. Answers with {}. */
+	signal(params: ExecSignalParams, options?: CallOptions): Promise<any>;
+	/** Gives the command's terminal another size. Answers with {}. */
+	resize(params: ExecResizeParams, options?: CallOptions): Promise<any>;
+	/** The session's commands that exec.start and terminal.open have started. Answers with {execs: [{exec, terminal, command, state, tty, pid, uid, started_at, exit_code, signal, attached}]}. */
+	list(params: ExecListParams, options?: CallOptions): Promise<any>;
 }
 
 /** docker.* */
@@ -927,6 +1047,14 @@ export interface ArchiveMethods {
 	put(params: ArchivePutParams, options?: CallOptions): Promise<any>;
 }
 
+/** terminal.* */
+export interface TerminalMethods {
+	/** A terminal that outlives connections, with a shell or another command; one of this name that is there is attached to. It first shows what it showed before, up to 64 KiB. Answers with {terminal, exec, pid, created, stream}; the methods exec.* take either name. */
+	open(params: TerminalOpenParams, options?: CallOptions): Promise<any>;
+	/** Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others misses some, and is told so. Answers with {terminal, exec, pid, created: false, stream}. */
+	attach(params: TerminalAttachParams, options?: CallOptions): Promise<any>;
+}
+
 /** What happens. */
 export interface EventsMethods {
 	/** Sends notifications "event" on this connection until it ends. Answers with {last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null. */
@@ -945,6 +1073,7 @@ export interface Methods {
 	readonly docker: DockerMethods;
 	readonly file: FileMethods;
 	readonly archive: ArchiveMethods;
+	readonly terminal: TerminalMethods;
 	readonly events: EventsMethods;
 	/** Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional. Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}. */
 	hello(params?: HelloParams, options?: CallOptions): Promise<Hello>;

@@ -96,5 +96,13 @@ export const methods = [
 	'file.wait',
 	'archive.get',
 	'archive.put',
+	'exec.start',
+	'exec.attach',
+	'exec.wait',
+	'exec.signal',
+	'exec.resize',
+	'exec.list',
+	'terminal.open',
+	'terminal.attach',
 	'events.subscribe',
 ];

@@ -29,7 +29,7 @@ int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *e
 {
 	int ends[2];
 
-	if (what->n_fds != SPAWN_STDIO || what->is_first)
+	if (what->n_fds == SPAWN_CDP || what->is_first)
 		abort();
 	if (next_result % 8 == 0)
 		return err_set(err, -ENOMEM, "spawn", "fork");
@@ -41,12 +41,15 @@ int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *e
 	return 0;
 }
 
-int spawn_result(int pipe, struct err *err)
+int spawn_result(int pipe, int *ret_master, struct err *err)
 {
 	if (pipe < 0)
 		abort();
 	if (next_result % 4 == 0)
 		return 0;
+	/* As good as a terminal whose other side is closed. */
+	if (ret_master && *ret_master < 0)
+		*ret_master = dup(pipe);
 	return next_result % 4 == 1 ? err_set(err, -ENOENT, "exec", "none") : 1;
 }
 

@@ -227,6 +227,14 @@ class Host:
         self.clients.append(client)
         return client
 
+    def stream(self, offered):
+        """The connection behind a method's {token, ...}."""
+        stream = socket.socket(socket.AF_UNIX)
+        stream.settimeout(scaled(30))
+        stream.connect(str(self.run_dir / "stream.sock"))
+        stream.sendall(json.dumps({"token": offered["token"]}).encode() + b"\n")
+        return stream
+
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 

@@ -202,11 +202,11 @@ class Exec(unittest.TestCase):
         wait_until(lambda: "sleep 77" not in self.run_in("ps", "-o", "args")["stdout"], what="the group is gone")
 
     def test_limit_per_session(self):
-        clients = [self.host.client() for _ in range(2)]
-        requests = [[c.send("exec.run", session="one", command=["sleep", "2"]) for _ in range(32)] for c in clients]
-        wait_until(lambda: len(session_pids(self.init)) >= 64, what="64 commands")
+        clients = [self.host.client() for _ in range(4)]
+        requests = [[c.send("exec.run", session="one", command=["sleep", "4"]) for _ in range(64)] for c in clients]
+        wait_until(lambda: len(session_pids(self.init)) >= 256, what="256 commands")
         error = self.expect("limit", "true")
-        self.assertIn("64 commands", str(error))
+        self.assertIn("256 commands", str(error))
         for client, sent in zip(clients, requests):
             self.assertEqual({message["result"]["exit_code"] for message in answers(client, sent)}, {0})
         self.assertEqual(self.run_in("true")["exit_code"], 0)

@@ -16,7 +16,7 @@ import unittest
 import unittest.mock
 
 from carrel_host import wait_until
-from carrel_init import (CDP_PIPE, CONNECT, CONNECT_PATH, EV_HELLO, EV_OUTPUT, EXEC, HEADER, MAX_EXECS, REPLY, SIGNAL, STOP,
+from carrel_init import (CDP_PIPE, CONNECT, CONNECT_PATH, EV_EXITED, EV_HELLO, EV_OUTPUT, EXEC, HEADER, MAX_EXECS, REPLY, SIGNAL, STOP,
                          STOP_CDP, STOP_SIGNAL, TTY, WATCH_OUTPUT, Session, make_image, make_spec, status_of)
 
 SLEEP = ["sleep", "1000"]
@@ -393,15 +393,42 @@ class ControlProcesses(Case):
                 first.close(), second.close()
 
     def test_one_that_does_not_read(self):
+        """Init takes no more requests than it can answer, and answers each once they are read."""
         self.start()
         for flood in (lambda c, i: c.send(SIGNAL, i, struct.pack("<QiI", 0, 0, 0)), lambda c, i: c.send(WATCH_OUTPUT, i)):
             deaf = self.control()
-            deaf.socket.settimeout(5)
-            with self.assertRaises((BrokenPipeError, ConnectionResetError)):
-                for i in range(1, 100000):
-                    flood(deaf, i)
-        wait_until(lambda: "control does not read" in self.session.output.init, what="init's own word")
+            deaf.socket.settimeout(0.5)
+            sent = 0
+            with self.assertRaises(TimeoutError):
+                while sent < 100000:
+                    flood(deaf, sent + 1)
+                    sent += 1
+            self.assertGreater(sent, 100)
+            deaf.socket.settimeout(20)
+            self.assertEqual([deaf.receive()[1] for _ in range(sent)], list(range(1, sent + 1)))
         self.assertEqual(self.control().run(1, ["echo", "fine"]), (0, "fine\n", ""))
+
+    def test_answers_of_many_commands_wait(self):
+        """More than the socket holds, asked for before the first answer is read."""
+        control = self.serving()
+        control.socket.settimeout(0.05)
+        sent, came = 0, {}
+        with open("/dev/null", "r+") as null, open(make_spec(["true"]), "rb") as spec:
+            while sum(came.values()) < 1200:
+                try:
+                    if sent < 600:
+                        control.send(EXEC, sent + 1, fds=[spec.fileno(), *[null.fileno()] * 3])
+                        sent += 1
+                        continue
+                except TimeoutError:
+                    pass  # it takes no more before something is read
+                try:
+                    for _ in range(200):
+                        op = control.receive()[0]
+                        came[op] = came.get(op, 0) + 1
+                except TimeoutError:
+                    pass
+        self.assertEqual(came, {EXEC | REPLY: 600, EV_EXITED: 600})
 
     def test_ends_wait_for_one_that_reads_late(self):
         control = self.serving()

@@ -149,8 +149,10 @@ struct fake_host *host_new(void)
 
 	snprintf(host->dir, sizeof(host->dir), "/tmp/carrel-unit-XXXXXX");
 	assert_non_null(mkdtemp(host->dir));
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		fill_template(&host->templates[i], names[i], probes[i]);
+		host->templates[i].activity = ~(1U << ACTIVITY_API);
+	}
 	host->templates[1].endpoints = endpoints;
 	host->templates[1].n_endpoints = 1;
 	host->super = -1;

@@ -175,7 +175,7 @@ static void test_bound_per_session(void **state)
 		method_exec_run(calls[i]);
 		host_idle(host, 1);
 	}
-	host_refused(host, method_exec_run, params(), E_LIMIT, "", "64 commands");
+	host_refused(host, method_exec_run, params(), E_LIMIT, "", "256 commands");
 	for (size_t i = 0; i < EXECS_PER_SESSION; i++) {
 		conn_end(conns[i]);
 		host_idle(host, 1);

@@ -783,6 +783,102 @@ class ExecMethods:
              "timeout_seconds": timeout_seconds, "max_output_bytes": max_output_bytes, "merge": merge},
         ))
 
+    def start(
+        self,
+        session: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        merge: bool | None = None,
+        tty: bool | None = None,
+        rows: int | None = None,
+        cols: int | None = None,
+        timeout_seconds: float | None = None,
+        via: Literal["token", "fd"] | None = None,
+    ) -> Any:
+        """Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until
+        somebody is attached.
+
+        session: the session's id
+        command: argument vector; a program without a slash is looked for in PATH
+        env: environment, added to the template's
+        cwd: directory to run in, an absolute path; the workload's by default
+        user: name, name:group, uid or uid:gid in the session; the workload's by default
+        merge: standard error goes where standard output goes
+        tty: it gets a terminal: one stream for all
+        rows: of the terminal, 24 by default (1 to 65535)
+        cols: of the terminal, 80 by default (1 to 65535)
+        timeout_seconds: then its process group is killed (SIGKILL); no end by default (0.001 to 31622400)
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+
+        Answers with {exec, pid, streams: {stdin, stdout, stderr}}, or with tty {…, streams: {tty}}; each {token,
+            expires_in_seconds}, or {fd} for "via": "fd".
+        """
+        return self._call("exec.start", given(
+            {"session": session, "command": command, "env": env, "cwd": cwd, "user": user, "merge": merge, "tty": tty,
+             "rows": rows, "cols": cols, "timeout_seconds": timeout_seconds, "via": via},
+        ))
+
+    def attach(self, session: str, exec: str, *, via: Literal["token", "fd"] | None = None) -> Any:
+        """Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has
+        several viewers, and shows each what it showed before.
+
+        session: the session's id
+        exec: the command, or the terminal, by its name
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+
+        Answers with {exec, pid, streams} as of exec.start.
+        """
+        return self._call("exec.attach", given({"session": session, "exec": exec, "via": via}))
+
+    def wait(self, session: str, exec: str, *, timeout_seconds: float | None = None) -> Any:
+        """Answers when the command has ended, also if it had before: the last 64 of a session are known for ten
+        minutes.
+
+        session: the session's id
+        exec: the command, or the terminal, by its name
+        timeout_seconds: then the error timeout; for ever by default (0 to 31622400)
+
+        Answers with {exec, exit_code, signal}: one of them null.
+        """
+        return self._call("exec.wait", given({"session": session, "exec": exec, "timeout_seconds": timeout_seconds}))
+
+    def signal(self, session: str, exec: str, signal: str, *, group: bool | None = None) -> Any:
+        """Sends a signal to the command's process group.
+
+        session: the session's id
+        exec: the command, or the terminal, by its name
+        signal: "TERM", "SIGTERM" or "15"
+        group: false: to the command itself only
+
+        Answers with {}.
+        """
+        return self._call("exec.signal", given({"session": session, "exec": exec, "signal": signal, "group": group}))
+
+    def resize(self, session: str, exec: str, rows: int, cols: int) -> Any:
+        """Gives the command's terminal another size.
+
+        session: the session's id
+        exec: the command, or the terminal, by its name
+        rows: of the terminal, 24 by default (1 to 65535)
+        cols: of the terminal, 80 by default (1 to 65535)
+
+        Answers with {}.
+        """
+        return self._call("exec.resize", given({"session": session, "exec": exec, "rows": rows, "cols": cols}))
+
+    def list(self, session: str) -> Any:
+        """The session's commands that exec.start and terminal.open have started.
+
+        session: the session's id
+
+        Answers with {execs: [{exec, terminal, command, state, tty, pid, uid, started_at, exit_code, signal,
+            attached}]}.
+        """
+        return self._call("exec.list", given({"session": session}))
+
 
 class DockerMethods:
     """docker.*"""
@@ -1185,6 +1281,58 @@ class ArchiveMethods:
         ))
 
 
+class TerminalMethods:
+    """terminal.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def open(
+        self,
+        session: str,
+        *,
+        name: str | None = None,
+        command: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        rows: int | None = None,
+        cols: int | None = None,
+        via: Literal["token", "fd"] | None = None,
+    ) -> Any:
+        """A terminal that outlives connections, with a shell or another command; one of this name that is there is
+        attached to. It first shows what it showed before, up to 64 KiB.
+
+        session: the session's id
+        name: its name; one is made up when none is given
+        command: argument vector; a shell by default
+        env: environment, added to the template's
+        cwd: directory to run in, an absolute path; the workload's by default
+        user: name, name:group, uid or uid:gid in the session; the workload's by default
+        rows: of the terminal, 24 by default (1 to 65535)
+        cols: of the terminal, 80 by default (1 to 65535)
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+
+        Answers with {terminal, exec, pid, created, stream}; the methods exec.* take either name.
+        """
+        return self._call("terminal.open", given(
+            {"session": session, "name": name, "command": command, "env": env, "cwd": cwd, "user": user, "rows": rows,
+             "cols": cols, "via": via},
+        ))
+
+    def attach(self, session: str, terminal: str, *, via: Literal["token", "fd"] | None = None) -> Any:
+        """Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others
+        misses some, and is told so.
+
+        session: the session's id
+        terminal: its name, or the command's
+        via: fd: the stream comes as a descriptor with the answer (SCM_RIGHTS); a token for stream.sock by default
+
+        Answers with {terminal, exec, pid, created: false, stream}.
+        """
+        return self._call("terminal.attach", given({"session": session, "terminal": terminal, "via": via}))
+
+
 class EventsMethods:
     """What happens."""
 
@@ -1228,6 +1376,7 @@ class Methods:
     docker: DockerMethods
     file: FileMethods
     archive: ArchiveMethods
+    terminal: TerminalMethods
     events: EventsMethods
 
     def hello(self, *, client: str | None = None, api: int | None = None) -> Hello:
@@ -1244,5 +1393,5 @@ class Methods:
 GROUPS: dict[str, Callable[[Call], Any]] = {
     "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "volume":
     VolumeMethods, "pool": PoolMethods, "exec": ExecMethods, "docker": DockerMethods, "file": FileMethods, "archive":
-    ArchiveMethods, "events": EventsMethods,
+    ArchiveMethods, "terminal": TerminalMethods, "events": EventsMethods,
 }
