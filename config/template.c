@@ -321,7 +321,7 @@ static const struct member liveness_members[] = {
 	{ "failure_threshold", &type_integer, FIELD(struct config_liveness, failure_threshold), .fallback = "3", .min = 1, .max = 100,
 	  .help = "attempts that fail in a row make the session unhealthy" },
 	{ "action", &type_enum, FIELD(struct config_liveness, restart), .fallback = "\"end\"", .words = "end|restart",
-	  .help = "what becomes of it then. One that is restarted keeps id, owner, deadlines and volumes" },
+	  .help = "what becomes of it then; one that is restarted keeps id, owner, deadlines and volumes" },
 	{ "max_restarts", &type_integer, FIELD(struct config_liveness, max_restarts), .fallback = "3", .min = 1, .max = 1000,
 	  .help = "of one session; the next time it ends" },
 };

@@ -40,7 +40,7 @@ void metrics_accepted(const struct session *session)
 {
 	const struct config *config = lifecycle_config(session->lifecycle);
 
-	if (session->template)
+	if (session->template && !session->record.pooled)
 		session->lifecycle->metrics.n_created[session->template - config->templates]++;
 }
 
@@ -67,21 +67,25 @@ void metrics_created(const struct session *session, const struct super_created *
 		histogram_add(step_times(metrics, created->steps[i].name), created->steps[i].ns);
 	if (session->record.n_restarts > 0)
 		metrics->n_restarts++;
-	else
+	else if (!session->record.pooled)
 		histogram_add(&metrics->create, boottime_ns() - session->record.created_boot_ns);
 }
 
 void metrics_ready(const struct session *session)
 {
-	/* Not of one that begins anew: it was asked for long ago. */
-	if (session->record.n_restarts == 0 && session->started_ns > 0)
-		histogram_add(&session->lifecycle->metrics.ready, boottime_ns() - session->record.created_boot_ns);
+	const struct record *record = &session->record;
+
+	/* Not of one that begins anew: it was asked for long ago; nor of one that nobody has asked for. */
+	if (record->n_restarts == 0 && !record->pooled && record->created_boot_ns != NEVER)
+		histogram_add(&session->lifecycle->metrics.ready, boottime_ns() - record->created_boot_ns);
 }
 
 void metrics_ended(const struct session *session)
 {
 	struct metrics *metrics = &session->lifecycle->metrics;
 
+	if (session->record.pooled)
+		return;
 	metrics->n_ended[session->record.end.reason]++;
 	if (session->stopping_ns > 0)
 		histogram_add(&metrics->destroy, boottime_ns() - session->stopping_ns);
@@ -101,7 +105,7 @@ static void print_sessions(FILE *out, const struct lifecycle *lifecycle)
 		const struct session *session = container_of(l, struct session, of_all);
 		/* Of a template that the configuration no longer has: the last row. */
 		size_t i = session->template ? (size_t)(session->template - config->templates) : config->n_templates;
-		counts[i * SESSION_STATE_COUNT + session->record.state]++;
+		counts[i * SESSION_STATE_COUNT + session->record.state] += !session->record.pooled;
 	}
 	metric_head(out, "carrel_sessions", "gauge",
 		"Sessions by template and state; ended ones as long as they are kept.");
@@ -178,6 +182,33 @@ static size_t list_length(const struct list *list)
 	return n;
 }
 
+/* Of templates that have, or had, a pool. */
+static void print_pools(FILE *out, const struct lifecycle *lifecycle)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} rows[] = {
+		{ "carrel_pool_wanted", "gauge", "Sessions that a pool is to keep ready." },
+		{ "carrel_pool_members", "gauge", "Sessions that are in a pool or being made for it." },
+		{ "carrel_pool_claims_total", "counter", "Requests that found a session in a pool." },
+		{ "carrel_pool_misses_total", "counter", "Requests that could have, but found none." },
+	};
+	char labels[128];
+
+	for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+		metric_head(out, rows[row].name, rows[row].type, rows[row].help);
+		for (size_t i = 0; i < lifecycle->pools.n; i++) {
+			const struct pool *pool = &lifecycle->pools.each[i];
+			const double values[] = { pool->size, (double)list_length(&pool->members),
+				(double)pool->claims, (double)pool->misses };
+			if (pool->size == 0 && pool->claims == 0)
+				continue;
+			snprintf(labels, sizeof(labels), "template=\"%s\"", pool->template->name);
+			metric_value(out, rows[row].name, labels, values[row]);
+		}
+	}
+}
+
 static void print_queues(FILE *out, const struct lifecycle *lifecycle)
 {
 	size_t n_execs = 0, n_asked = 0;
@@ -220,4 +251,5 @@ void lifecycle_print_metrics(const struct control *control, FILE *out)
 	print_counters(out, lifecycle);
 	print_times(out, &lifecycle->metrics);
 	print_queues(out, lifecycle);
+	print_pools(out, lifecycle);
 }
