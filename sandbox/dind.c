@@ -7,7 +7,8 @@
  *
  * containerd first, and dockerd only once containerd's socket is there: dockerd would start one of its own otherwise,
  * or find none and ask again a second later. Both write to this program's output, so that the session's log has what
- * they say. The two end together: when one does, the other is asked to, and the exit code is that of the first.
+ * they say. The two end together: when one does, the other is asked to, and the exit code is that of the first. Only a
+ * dockerd that was killed takes nobody along: the session's liveness probe misses it, and does what the template says.
  *
  * SIGTERM goes to dockerd, which stops its containers before it ends.
  */
@@ -102,12 +103,15 @@ static void on_child(struct daemons *daemons, pid_t pid, int status)
 
 	if (pid != daemons->dockerd && pid != daemons->containerd)
 		return; /* an orphan of theirs */
+	bool killed = pid == daemons->dockerd && WIFSIGNALED(status);
+	*(pid == daemons->dockerd ? &daemons->dockerd : &daemons->containerd) = 0;
 	if (!daemons->ending) {
 		fprintf(stderr, "carrel-dind: %s ended with %d\n", name, code);
+		if (killed)
+			return;
 		/* What was to run for ever and ended has failed, whatever it says. */
 		daemons->exit_code = code ? code : EXIT_FAILURE;
 	}
-	*(pid == daemons->dockerd ? &daemons->dockerd : &daemons->containerd) = 0;
 	end(daemons);
 }
 

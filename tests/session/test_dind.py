@@ -94,6 +94,49 @@ class Daemon(Case):
         self.assertIn("composed", self.shell(self.session, "cd /workspace/c; docker-compose up; docker-compose down"))
 
 
+class Health(Case):
+    @staticmethod
+    def templates():
+        def one(action):
+            ping = {"http": {"unix": "/run/docker.sock", "path": "/_ping"}}
+            return template(liveness={**ping, "initial_delay_seconds": 1, "period_seconds": 1, "timeout_seconds": 2,
+                                      "failure_threshold": 2, "action": action})
+
+        return {"ending": one("end"), "restarting": one("restart")}
+
+    def unhealthy(self, name, kill):
+        session = self.create(name)
+        events = self.host.client()
+        events.call("events.subscribe", session=session["id"], kinds=["session.*"])
+        self.shell(session, kill)
+        while True:
+            event = events.receive()["params"]
+            if event["kind"] == "session.unhealthy":
+                return session, events, event
+
+    def test_a_killed_daemon_ends_the_session(self):
+        session, _, event = self.unhealthy("ending", "pkill -9 -x dockerd")
+        self.assertEqual(event["action"], "end")
+        self.assertIn("dockerd ended with 137", event["log_tail"])
+        ended = self.client.call("session.wait", session=session["id"], **{"for": "ended"})
+        self.assertEqual(ended["end"]["reason"], "unhealthy")
+
+    def test_a_daemon_that_hangs_is_restarted(self):
+        session, events, event = self.unhealthy("restarting", "pkill -STOP -x dockerd")
+        self.assertEqual(event["action"], "restart")
+        while events.receive()["params"]["kind"] != "session.ready":
+            pass
+        self.assertEqual(self.shell(session, "docker info -f '{{.Driver}} {{.Images}}'"), "overlay2 0\n")
+
+    def test_a_daemon_that_gives_up_takes_the_session_along(self):
+        session = self.create("ending")
+        # A moment later, so that the command has ended by then.
+        self.shell(session, "setsid sh -c 'sleep 0.5; kill $(pgrep -x containerd)' > /dev/null 2>&1 &")
+        ended = self.client.call("session.wait", session=session["id"], **{"for": "ended"})
+        self.assertEqual(ended["end"]["reason"], "exited")
+        self.assertIn("containerd ended with", ended["end"]["log_tail"])
+
+
 class Failures(Case):
     @staticmethod
     def templates():
