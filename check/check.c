@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "check/check.h"
+#include "check/item.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -34,17 +34,9 @@ enum {
 	PIDS_PER_SESSION = 64,
 };
 
-struct check {
-	const struct config *config;
-	struct check_item *items;
-	size_t n, max;
-	int user_fd, net_fd; /* namespaces to try things in, as those of slot 1; -1 where there are none */
-};
-
 /* ---- saying it ---- */
 
-static void _printf_(5, 6)
-	say(struct check *c, enum check_state state, const char *name, const char *remedy, const char *format, ...)
+void check_say(struct check *c, enum check_state state, const char *name, const char *remedy, const char *format, ...)
 {
 	va_list ap;
 
@@ -60,20 +52,18 @@ static void _printf_(5, 6)
 	va_end(ap);
 }
 
-#define ok(c, name, ...) say(c, CHECK_OK, name, "", __VA_ARGS__)
-
 /* R is what a trial gave: 0, or the negative errno that says why it is missing. */
 static void say_tried(struct check *c, const char *name, int r, const char *what, const char *remedy)
 {
 	if (r == 0)
 		ok(c, name, "%s", what);
 	else
-		say(c, CHECK_MISSING, name, remedy, "%s: %s", what, strerror(-r));
+		check_say(c, CHECK_MISSING, name, remedy, "%s: %s", what, strerror(-r));
 }
 
 /* ---- looking ---- */
 
-static int read_text(int dir_fd, const char *path, char *text, size_t size)
+int check_read_text(int dir_fd, const char *path, char *text, size_t size)
 {
 	_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : RETRY_EINTR(read(fd, text, size - 1));
@@ -89,7 +79,7 @@ static uint64_t read_number(const char *path, uint64_t fallback)
 {
 	char text[32];
 
-	return read_text(AT_FDCWD, path, text, sizeof(text)) < 0 ? fallback : strtoull(text, NULL, 10);
+	return check_read_text(AT_FDCWD, path, text, sizeof(text)) < 0 ? fallback : strtoull(text, NULL, 10);
 }
 
 /* ---- trying ---- */
@@ -192,7 +182,7 @@ static void check_kernel(struct check *c)
 	if (uname(&name) == 0 && check_release(name.release, 6, 1))
 		ok(c, "kernel", "Linux %.60s", name.release);
 	else
-		say(c, CHECK_MISSING, "kernel", "install a newer kernel", "Linux %.40s is older than 6.1",
+		check_say(c, CHECK_MISSING, "kernel", "install a newer kernel", "Linux %.40s is older than 6.1",
 			name.release);
 }
 
@@ -209,7 +199,7 @@ static void check_capabilities(struct check *c)
 		if (value == CAP_SET)
 			continue;
 		char *name = cap_to_name(needed[i]);
-		say(c, CHECK_MISSING, "capabilities",
+		check_say(c, CHECK_MISSING, "capabilities",
 			"run carreld as root, outside of containers; see CapabilityBoundingSet= of its unit",
 			"%s is not permitted", name ? name : "one");
 		cap_free(name);
@@ -249,7 +239,7 @@ static void check_namespaces(struct check *c)
 		return;
 	}
 	if (most < c->config->max_sessions)
-		say(c, CHECK_DEGRADED, "namespaces", remedy, "user.max_user_namespaces is %llu",
+		check_say(c, CHECK_DEGRADED, "namespaces", remedy, "user.max_user_namespaces is %llu",
 			(unsigned long long)most);
 	else
 		say_tried(c, "namespaces", in_child(c, try_namespaces), "user, mount, pid, net, ipc, uts, cgroup",
@@ -267,7 +257,7 @@ static int read_controllers(char *text, size_t size)
 	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
 	_close_ int root = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	return root < 0 ? -errno : read_text(root, "cgroup.controllers", text, size);
+	return root < 0 ? -errno : check_read_text(root, "cgroup.controllers", text, size);
 }
 
 static void check_cgroup(struct check *c)
@@ -287,7 +277,7 @@ static void check_cgroup(struct check *c)
 		if (check_has_word(text, needed[i]))
 			ok(c, name, "available");
 		else
-			say(c, state, name, remedy, "no such controller in cgroup v2: its limits do not hold");
+			check_say(c, state, name, remedy, "no such controller in cgroup v2: its limits do not hold");
 	}
 }
 
@@ -311,7 +301,8 @@ static void check_forwarding(struct check *c, const char *name, const char *path
 	if (read_number(path, 0) > 0)
 		ok(c, name, "on");
 	else
-		say(c, CHECK_DEGRADED, name, remedy, "off: sessions reach nothing outside, whatever their egress");
+		check_say(c, CHECK_DEGRADED, name, remedy,
+			"off: sessions reach nothing outside, whatever their egress");
 }
 
 static void check_network(struct check *c)
@@ -325,7 +316,7 @@ static void check_network(struct check *c)
 	if (c->config->has_ipv6 && read_number("/proc/sys/net/ipv6/conf/all/disable_ipv6", 1) == 0)
 		ok(c, "net.ipv6", "on");
 	else if (c->config->has_ipv6)
-		say(c, CHECK_MISSING, "net.ipv6",
+		check_say(c, CHECK_MISSING, "net.ipv6",
 			"sysctl -w net.ipv6.conf.all.disable_ipv6=0, or set \"ipv6\": null in carrel.json",
 			"off, but configured");
 	if (!wants_outside(c->config))
@@ -347,14 +338,15 @@ static void check_room(struct check *c)
 	if (pids >= PIDS_PER_SESSION * sessions)
 		ok(c, "pids", "kernel.pid_max is %llu", (unsigned long long)pids);
 	else
-		say(c, CHECK_DEGRADED, "pids", "sysctl -w kernel.pid_max=4194304",
+		check_say(c, CHECK_DEGRADED, "pids", "sysctl -w kernel.pid_max=4194304",
 			"kernel.pid_max is %llu: %llu for each of %llu sessions", (unsigned long long)pids,
 			(unsigned long long)(pids / sessions), (unsigned long long)sessions);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max >= fds)
 		ok(c, "open_files", "at most %llu", (unsigned long long)limit.rlim_max);
 	else
-		say(c, CHECK_DEGRADED, "open_files", "raise LimitNOFILE= of carreld's unit, or lower max_sessions",
+		check_say(c, CHECK_DEGRADED, "open_files",
+			"raise LimitNOFILE= of carreld's unit, or lower max_sessions",
 			"at most %llu; %llu sessions take %llu", (unsigned long long)limit.rlim_max,
 			(unsigned long long)sessions, (unsigned long long)fds);
 }
@@ -371,9 +363,10 @@ static void check_ids(struct check *c)
 
 	_free_ char *text = malloc(SUBID_FILE_BYTES);
 	for (size_t i = 0; text && i < ARRAY_SIZE(files); i++) {
-		if (read_text(AT_FDCWD, files[i], text, SUBID_FILE_BYTES) == 0 &&
+		if (check_read_text(AT_FDCWD, files[i], text, SUBID_FILE_BYTES) == 0 &&
 			check_subids(text, config->id_base, count, line, sizeof(line))) {
-			say(c, CHECK_MISSING, "ids", "set \"id_base\" in carrel.json to a range that nobody else has",
+			check_say(c, CHECK_MISSING, "ids",
+				"set \"id_base\" in carrel.json to a range that nobody else has",
 				"%s gives ids of sessions away: %s", files[i], line);
 			return;
 		}
@@ -390,11 +383,11 @@ static void check_account(struct check *c)
 	gid_t gid;
 
 	if (ids_user(user, &uid, &gid) < 0)
-		say(c, CHECK_MISSING, "account", remedy, "there is no user %s", user);
+		check_say(c, CHECK_MISSING, "account", remedy, "there is no user %s", user);
 	else if (ids_group(group, &gid) < 0)
-		say(c, CHECK_MISSING, "account", remedy, "there is no group %s", group);
+		check_say(c, CHECK_MISSING, "account", remedy, "there is no group %s", group);
 	else if (uid == 0 || gid == 0)
-		say(c, CHECK_MISSING, "account", remedy, "carrel-control must not run as %s:%s", user, group);
+		check_say(c, CHECK_MISSING, "account", remedy, "carrel-control must not run as %s:%s", user, group);
 	else
 		ok(c, "account", "carrel-control runs as %s:%s", user, group);
 }
@@ -418,7 +411,8 @@ static bool is_bound(const struct template *t)
 		const size_t n = strlen(mount->target);
 		if (mount->kind == MOUNT_BIND && streq(t->command[0], mount->target))
 			return access(mount->source, X_OK) == 0;
-		if (mount->kind == MOUNT_BIND && strncmp(t->command[0], mount->target, n) == 0 && t->command[0][n] == '/') {
+		if (mount->kind == MOUNT_BIND && strncmp(t->command[0], mount->target, n) == 0 &&
+			t->command[0][n] == '/') {
 			_close_ int fd = open(mount->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
 			return fd >= 0 && exists_in(fd, t->command[0] + n);
 		}
@@ -462,7 +456,7 @@ static void check_templates(struct check *c)
 
 	const int r = c->user_fd < 0 ? 0 : try_idmap(c, c->config->state_dir);
 	if (r == -ENOENT)
-		say(c, CHECK_DEGRADED, "idmap", "it is made when carreld starts", "%.60s is not there yet",
+		check_say(c, CHECK_DEGRADED, "idmap", "it is made when carreld starts", "%.60s is not there yet",
 			c->config->state_dir);
 	else if (c->user_fd >= 0)
 		say_tried(c, "idmap", r, "idmapped mounts of the state directory",
@@ -476,17 +470,18 @@ static void check_templates(struct check *c)
 		/* Broken ones beyond the room for items are counted only. */
 		snprintf(name, sizeof(name), "template.%s", t->name);
 		if (c->n + 1 < c->max)
-			say(c, CHECK_DEGRADED, name, remedy, "%s", what);
+			check_say(c, CHECK_DEGRADED, name, remedy, "%s", what);
 	}
 	if (good == c->config->n_templates)
 		ok(c, "templates", "all %zu can be used", good);
 	else
-		say(c, CHECK_DEGRADED, "templates", remedy, "%zu of %zu can be used", good, c->config->n_templates);
+		check_say(c, CHECK_DEGRADED, "templates", remedy, "%zu of %zu can be used", good,
+			c->config->n_templates);
 }
 
 /* In this order: later ones use the namespaces that check_namespaces() leaves. */
 static void (*const checks[])(struct check *) = { check_kernel, check_capabilities, check_calls, check_namespaces,
-	check_cgroup, check_network, check_room, check_ids, check_account, check_templates };
+	check_cgroup, check_network, check_room, check_ids, check_account, check_templates, check_hazards };
 
 int check_host(const struct config *config, struct check_item *items, size_t max, size_t *ret_n)
 {

@@ -60,6 +60,7 @@ struct config {
 	char *run_dir;			/* /run/carrel: sockets, ledger, sessions' directories */
 	char *cgroup;			/* below the root of the cgroup v2 tree: "carrel"; made when it is not there */
 	enum missing_controllers missing_controllers;
+	uint64_t reserve_memory_bytes, reserve_cpus;	/* "host_reserve": what sessions together leave; CPUs in thousandths */
 	uint32_t max_sessions;		/* 512; also the number of slots */
 	uint32_t spare_networks;	/* 4: network namespaces kept ready for the next sessions */
 	uint32_t id_base;		/* 524288: first host id; slot N has [id_base + (N-1) * 65536, + 65536) */

@@ -136,6 +136,31 @@ static const struct member publish_members[] = {
 static const struct object_table publish_table = OBJECT_TABLE(publish_members, struct config, finish_publish);
 /* clang-format on */
 
+/* CPUs, as limits.cpus: thousandths. */
+static int read_cpus(const struct place *place, const struct member *member, const json_t *value, void *field)
+{
+	const double thousandths = json_number_value(value) * 1000 + 0.5;
+
+	if (!json_is_number(value))
+		return place_fail_type(place, "a number", value);
+	if (thousandths < 0 || thousandths > (double)member->max * 1000)
+		return place_fail(place, "must be from 0 to %llu", (unsigned long long)member->max);
+	*(uint64_t *)field = (uint64_t)thousandths;
+	return 0;
+}
+
+static const struct member_type type_cpus = { "number", read_cpus, NULL };
+
+/* clang-format off */
+static const struct member host_reserve_members[] = {
+	{ "memory_bytes", &type_integer, FIELD(struct config, reserve_memory_bytes), .fallback = "268435456", .max = UINT64_C(1) << 46,
+	  .help = "memory of the host that all sessions together never have; 0: none" },
+	{ "cpus", &type_cpus, FIELD(struct config, reserve_cpus), .fallback = "0", .max = 1024,
+	  .help = "CPUs, likewise; 0 leaves it to the weights of cgroups" },
+};
+static const struct object_table host_reserve_table = OBJECT_TABLE(host_reserve_members, struct config, NULL);
+/* clang-format on */
+
 /* ---- the file ---- */
 
 /* A prefix of BITS out of ALL_BITS has room for SLOTS slots, two addresses each, from number 1. */
@@ -208,6 +233,8 @@ static const struct member daemon_members[] = {
 	  .help = "where sessions live, below the root of the cgroup v2 tree" },
 	{ "missing_controllers", &type_enum, FIELD(struct config, missing_controllers), .fallback = "\"refuse\"", .words = "refuse|warn", .min = MISSING_REFUSE,
 	  .help = "what to do on a host without the cgroup controllers cpu, memory, pids or io" },
+	{ "host_reserve", &type_group, .object = &host_reserve_table, .fallback = "{}",
+	  .help = "kept for the host and for carrel itself, by limits of the cgroup that all sessions are in" },
 	{ "max_sessions", &type_integer, FIELD(struct config, max_sessions), .fallback = "512", .min = 1, .max = MAX_SLOTS,
 	  .help = "sessions at once" },
 	{ "spare_networks", &type_integer, FIELD(struct config, spare_networks), .fallback = "4", .min = 0, .max = 64,

@@ -127,6 +127,27 @@ static int require_controllers(const struct supervisor *super, const char *given
 	return 0;
 }
 
+/* What all sessions together may have, so that the host and carrel itself have the rest. */
+static int reserve_for_host(const struct supervisor *super, struct err *err)
+{
+	const struct config *config = &super->config;
+	const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	const uint64_t cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000;
+	char bytes[32] = "max", quota[64] = "max";
+
+	if (config->reserve_memory_bytes >= memory || config->reserve_cpus >= cpus)
+		return err_set(err, -ERANGE, "cgroup", "host_reserve is all that this host has");
+	if (config->reserve_memory_bytes > 0)
+		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)(memory - config->reserve_memory_bytes));
+	if (config->reserve_cpus > 0)
+		snprintf(quota, sizeof(quota), "%llu %d",
+			(unsigned long long)(cpus - config->reserve_cpus) * CPU_PERIOD_US / 1000, CPU_PERIOD_US);
+	/* Where there is no such controller, "missing_controllers" has decided. */
+	write_at(super->cgroup_fd, "memory.max", bytes);
+	write_at(super->cgroup_fd, "cpu.max", quota);
+	return 0;
+}
+
 int cgroup_open(struct supervisor *super, struct err *err)
 {
 	char path[512], given[256];
@@ -161,6 +182,8 @@ int cgroup_open(struct supervisor *super, struct err *err)
 	super->controllers = enforced_limits(super, given);
 	super->cgroup_fd = steal_fd(&dir);
 	r = require_controllers(super, given, err);
+	if (r == 0)
+		r = reserve_for_host(super, err);
 	if (r < 0)
 		cgroup_remove_root(super);
 	return r;

@@ -12,6 +12,7 @@ import unittest
 from carrel_host import PROGRAMS, Host, cgroup_root, scaled, wait_until
 
 MIB = 1 << 20
+RESERVE = {"memory_bytes": 300 * MIB, "cpus": 0.1}
 NEIGHBOUR_PORT = 8000
 QUIET_REQUESTS = 20
 # The goal is 1.2 on real hardware; two emulated processors share what they have with the emulation and with the tests.
@@ -38,7 +39,7 @@ class LimitedHost(unittest.TestCase):
     def open(cls, **templates):
         """In setUpModule(). TEMPLATES: beside "hostile", and given as what they change of it."""
         hostile = {**Host.template(None, "minimal"), "limits": LIMITS}
-        LimitedHost.host = host = Host(config={"missing_controllers": "refuse"}, templates={
+        LimitedHost.host = host = Host(config={"missing_controllers": "refuse", "host_reserve": RESERVE}, templates={
             "hostile": hostile, **{name: {**hostile, **changes} for name, changes in templates.items()}})
         for program in ("hostile", "prober"):
             shutil.copy(pathlib.Path(PROGRAMS) / program, host.state_dir / "rootfs/minimal/0/bin")

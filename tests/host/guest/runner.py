@@ -30,6 +30,7 @@ TOGETHER = [
     "session/test_survival.py",
     "session/test_escape.py",
     "host/guest/test_delegation.py",
+    "host/guest/test_network.py",
     "session/test_isolation.py",
     "session/test_inside.py",
     "session/test_exec.py",

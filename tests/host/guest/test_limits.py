@@ -293,6 +293,12 @@ class Disk(LimitedHost):
 
 
 class Protection(LimitedHost):
+    def test_the_host_has_its_part(self):
+        above = self.cgroup("x").parent
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
+        self.assertEqual(int((above / "memory.max").read_text()), total - 300 * MIB)
+        self.assertEqual((above / "cpu.max").read_text(), f"{os.cpu_count() * 100000 - 10000} 100000\n")
+
     def test_memory_is_kept(self):
         """What is kept for a session is kept for the cgroups above it, or it would not be."""
         above = [self.cgroup("x").parent / "memory.low", self.cgroup("x").parent.parent / "memory.low"]
