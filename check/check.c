@@ -28,7 +28,7 @@
 
 enum {
 	SUBID_FILE_BYTES = 65536,
-	TRY_SECONDS = 10, /* a child that tries something has this long */
+	TRY_SECONDS = 30, /* a child that tries something has this long */
 	FDS_PER_SESSION = 8, /* of the supervisor, or of control: directory, cgroups, pidfd, sockets */
 	FDS_ELSEWHERE = 256,
 	PIDS_PER_SESSION = 64,
