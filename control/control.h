@@ -26,6 +26,7 @@ struct control {
 	struct streams *streams;
 	struct lifecycle *lifecycle;
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
+	size_t n_descriptors; /* RLIMIT_NOFILE */
 	int net_dev_fd; /* /proc/self/net/dev: the host's interfaces and what passed through them; -1: not there */
 	int meminfo_fd; /* /proc/meminfo, opened before the sandbox; or -1 */
 	uint32_t n_cpus; /* on line when this process began */
@@ -41,6 +42,12 @@ int server_start(struct control *control, int listen_fd);
  * it has not answered yet stay valid, and must be answered still.
  */
 void server_stop(struct control *control);
+
+/*
+ * Who is at the other end of a unix socket, as it was when it connected: ids, role and prefix; ROLE_NONE when no entry
+ * of the configuration fits. 0 or a negative errno.
+ */
+int server_identify(const struct control *control, int fd, struct caller *ret);
 
 /* ---- lifecycle (control/lifecycle.c) ---- */
 
@@ -111,4 +118,7 @@ void method_exec_wait(struct call *call);
 void method_exec_list(struct call *call);
 void method_terminal_open(struct call *call);
 void method_terminal_attach(struct call *call);
+void method_port_connect(struct call *call);
+void method_port_publish(struct call *call);
+void method_port_unpublish(struct call *call);
 void method_events_subscribe(struct call *call);

@@ -32,7 +32,7 @@ struct lifecycle {
 	struct events events;
 	struct admission admission;
 	struct metrics metrics;
-	struct relay_pool relays;
+	struct relay_pool relays; /* of streams, and of connections to ports */
 	int null_fd;
 	uint64_t last_number; /* of record.number */
 	struct index by_id, by_host_id, by_key, by_place, owners, users, templates;
@@ -47,6 +47,8 @@ struct lifecycle {
 	struct loop_timer flush; /* the next transaction */
 	struct loop_timer checkpoint;
 	struct loop_timer sweep; /* ended records that have been kept long enough */
+	size_t n_port_conns;
+	uint32_t next_host_port; /* counts up; where the search for a free one begins */
 	bool unwritten; /* the last transaction failed; said once on standard error */
 };
 

@@ -45,11 +45,13 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "control/access.h"
 #include "control/control.h"
 #include "control/discover.h"
+#include "control/ports.h"
 #include "control/sandbox.h"
 #include "control/stream.h"
 
@@ -198,7 +200,7 @@ static int open_loop(struct process *process)
 }
 
 /* A client costs one descriptor, a session three. */
-static void raise_descriptor_limit(void)
+static void raise_descriptor_limit(struct control *control)
 {
 	struct rlimit limit;
 
@@ -206,6 +208,7 @@ static void raise_descriptor_limit(void)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	control->n_descriptors = limit.rlim_cur;
 }
 
 /* Keys of JSON objects are hashed with a number that clients cannot guess; jansson takes its first for good. */
@@ -227,7 +230,9 @@ static int prepare(struct process *process, const char *directory)
 	}
 	if (take_descriptors() < 0 || seed_hashes() < 0 || read_configuration(&process->control, directory) < 0)
 		return -1;
-	raise_descriptor_limit();
+	umask(0007); /* the group may connect to sockets; files have their modes from who makes them */
+	raise_descriptor_limit(&process->control);
+	port_sockets_clear(&process->control.config);
 	process->control.net_dev_fd = open("/proc/self/net/dev", O_RDONLY | O_CLOEXEC);
 	return open_loop(process);
 }

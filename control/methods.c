@@ -39,6 +39,10 @@ enum {
 #define FILE_COMMON \
 	{ "user", P_STRING, .min = 1, .max = 63, .help = "whose rights count: name, name:group, uid or uid:gid in the session; the workload's by default" }, \
 	{ "timeout_seconds", P_NUMBER, .min = 0.001, .max = MAX_SECONDS, .help = "then the error timeout; 30 by default, of a stream none, but one on which nothing moves for 60 ends" }
+#define PORT_OR_PATH \
+	{ "port", P_INTEGER, .one_of = true, .min = 1, .max = 65535, .help = "the port in the session" }, \
+	{ "path", P_STRING, .one_of = true, .min = 1, .max = 1023, .help = "or the path of a stream socket in the session, which its root connects to" }, \
+	{ "family", P_ENUM, .values = "ipv4|ipv6", .help = "of the loopback address; by default IPv4, then IPv6" }
 #define LABELS(text) { "labels", P_STRING_MAP, .max = MAX_LABELS, .item_bytes = MAX_LABEL_BYTES, .help = text }
 /* What session.create and session.ensure have in common. */
 #define CREATION \
@@ -150,7 +154,7 @@ const struct method method_table[] = {
 		{ "max_bytes", P_INTEGER, .min = 1, .max = MAX_LOG_BYTES, .help = "of text in the answer, 65536 by default" },
 	}, .reads = true },
 	{ "session.stats", ROLE_CLIENT, "What the session uses now.",
-	  "{session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count it", method_session_stats, { SESSION }, .reads = true },
+	  "{session, memory, cpu, pids, io, pressure, network, limits, ports}; null where the host does not count it", method_session_stats, { SESSION }, .reads = true },
 	{ "session.set_limits", ROLE_CLIENT, "Changes limits of a session that runs: at most to the template's. Others stay as they are.",
 	  "the session", method_session_set_limits, {
 		SESSION,
@@ -358,6 +362,24 @@ const struct method method_table[] = {
 		SESSION,
 		{ "terminal", P_NAME, .required = true, .help = "its name, or the command's" },
 		VIA,
+	} },
+
+	{ "port.connect", ROLE_CLIENT, "A connection to a port of a session, its loopback included, or to a socket in it.",
+	  "{token, expires_in_seconds}: see streams; or {via: \"fd\"} and the descriptor", method_port_connect, {
+		SESSION, PORT_OR_PATH,
+		{ "via", P_ENUM, .values = "token|fd", .help = "how the connection is handed over: by a token, as a stream (the default), or as a descriptor" },
+	} },
+	{ "port.publish", ROLE_CLIENT, "Makes a socket of the host lead to a port of a session. The same again is the same endpoint. It ends with the session.",
+	  "the endpoint: {name, port or path, unix or url}", method_port_publish, {
+		SESSION,
+		{ "as", P_OBJECT, .required = true, .help = "{\"unix\": true}, a socket that those may connect to who see the session; or {\"tcp\": {\"address\"?, \"port\"?}}, of those in the configuration (publish)" },
+		PORT_OR_PATH,
+		{ "name", P_NAME, .help = "of the endpoint, at most 32 characters; \"port-8080\", \"tcp-8080\" or \"socket-1\" by default" },
+	} },
+	{ "port.unpublish", ROLE_CLIENT, "Takes a published port back. Connections that there are go on.",
+	  "{}", method_port_unpublish, {
+		SESSION,
+		{ "name", P_NAME, .required = true, .help = "of the endpoint" },
 	} },
 
 	{ "events.subscribe", ROLE_CLIENT, "Sends notifications \"event\" on this connection until it ends.",

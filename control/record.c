@@ -50,6 +50,7 @@ void record_clear(struct record *record)
 	free(record->end.log_tail);
 	json_decref(record->labels);
 	json_decref(record->limits);
+	json_decref(record->ports);
 	json_decref(record->timeline);
 	json_decref(record->volumes);
 	record_init(record);

@@ -68,6 +68,7 @@ struct record {
 	char address[16], address6[48]; /* empty: none */
 	json_t *labels; /* object of strings */
 	json_t *limits; /* {name: {value, enforced}} */
+	json_t *ports; /* [{name, port|path, family, address?, host_port?}]: published by clients; or NULL */
 	json_t *timeline; /* [{step, ms}] */
 	json_t *volumes; /* [{name, path, persistent}] */
 	char *key; /* "uid:idempotency_key" or NULL */

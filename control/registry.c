@@ -39,6 +39,7 @@ static const char *const migrations[] = {
 	"ALTER TABLE sessions ADD COLUMN host_id TEXT NOT NULL DEFAULT '';"
 	"ALTER TABLE sessions ADD COLUMN pooled INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE pools (template TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT;",
+	"ALTER TABLE sessions ADD COLUMN ports TEXT;",
 };
 
 int registry_errno(int rc)

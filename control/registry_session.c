@@ -50,6 +50,7 @@ static const struct column columns[] = {
 	COLUMN("address6",           C_NAME,   address6),
 	COLUMN("labels",             C_JSON,   labels),
 	COLUMN("limits",             C_JSON,   limits),
+	COLUMN("ports",              C_JSON,   ports),
 	COLUMN("timeline",           C_JSON,   timeline),
 	COLUMN("volumes",            C_JSON,   volumes),
 	COLUMN("key",                C_TEXT,   key),

@@ -252,7 +252,7 @@ static const struct call_row allowed[] = {
 	ROW_ONLY(sendto, "answers to clients, a probe's request", "to no address", IF_EQUAL(4, 0), IF_NO_BITS(3, FASTOPEN)),
 	ROW_ONLY(sendmsg, "the supervisor, a session's init; descriptors go along", "no connection with it", IF_NO_BITS(2, FASTOPEN)),
 	ROW(shutdown,        "a client that is hung up on"),
-	ROW(socketpair,      "a channel to a file child in a session; a stream that a client gets as a descriptor"),
+	ROW_ONLY(socketpair, "a channel to a file child in a session; a stream that a client gets as a descriptor", "unix", IF_EQUAL(0, AF_UNIX)),
 	ROW(getsockopt,      "who a client is; what kind of socket init sent"),
 	ROW(setsockopt,      "a probe's connection is closed without lingering"),
 	ROW_ONLY(connect, "a session's connection is dissolved (AF_UNSPEC)", "no address", IF_EQUAL(2, sizeof(sa_family_t))),

@@ -58,8 +58,8 @@ void client_put(struct client *client)
 	free(client);
 }
 
-/* The peer's ids as they were when it connected (SO_PEERGROUPS since Linux 4.13). 0 or a negative errno. */
-static int identify(const struct server *server, int fd, struct caller *ret)
+/* SO_PEERGROUPS since Linux 4.13. */
+int server_identify(const struct control *control, int fd, struct caller *ret)
 {
 	_free_ gid_t *groups = NULL;
 	struct ucred cred;
@@ -81,7 +81,7 @@ static int identify(const struct server *server, int fd, struct caller *ret)
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
 			return -errno;
 	}
-	access_match(server->control->access, cred.uid, cred.gid, groups, size / sizeof(gid_t), ret);
+	access_match(control->access, cred.uid, cred.gid, groups, size / sizeof(gid_t), ret);
 	ret->pid = cred.pid;
 	return 0;
 }
@@ -137,7 +137,7 @@ static void admit(struct server *server, int fd)
 	struct caller caller;
 	struct conn *conn;
 
-	if (identify(server, fd, &caller) < 0) {
+	if (server_identify(server->control, fd, &caller) < 0) {
 		close_fd(fd);
 		return;
 	}

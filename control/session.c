@@ -208,6 +208,7 @@ struct session *session_new(struct lifecycle *lifecycle, struct record *record)
 	session->deadline.fn = on_deadline;
 	liveness_init(&session->liveness);
 	session->saved_activity_ns = record->last_activity_boot_ns == NEVER ? 0 : record->last_activity_boot_ns;
+	ports_init(session);
 	list_init(&session->of_all);
 	list_init(&session->of_ended);
 	list_init(&session->of_output);
@@ -250,6 +251,7 @@ void session_release_run(struct session *session)
 	docker_session_ended(session);
 	file_pool_end(session);
 	limit_watch_stop(session);
+	ports_close(session);
 	init_link_close(&session->init);
 	kept_free_all(session);
 	fail_change(session, &session->change);
@@ -402,6 +404,8 @@ void session_enter(struct session *session, enum session_state state)
 		became_ready(session);
 	else if (state == SESSION_ENDED)
 		ended(session);
+	if (from == SESSION_PAUSED)
+		ports_resume(session);
 	session_arm_deadline(session);
 	/* With its reason, for which the kernel's count of kills for memory may have to be waited. */
 	session->stopping_untold |= state == SESSION_STOPPING;

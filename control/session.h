@@ -20,6 +20,7 @@
 #include "control/limit_watch.h"
 #include "control/list.h"
 #include "control/liveness.h"
+#include "control/ports.h"
 #include "control/probe.h"
 #include "control/record.h"
 
@@ -67,6 +68,7 @@ struct session {
 	struct init_link init;
 	struct probe probe;
 	struct liveness liveness;
+	struct ports ports;
 	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;
 	struct file_pool *files; /* file children (control/file_pool.h); NULL: none was needed yet */

@@ -88,8 +88,8 @@ static void url_address(const struct record *record, char *buf, size_t size)
 		snprintf(buf, size, "[%s]", record->address6);
 }
 
-/* {name: {url}} for what the template offers; nothing while there is no address, or no longer one. */
-static json_t *endpoints(const struct session *session, const char *hash)
+/* {name: {url}} for the ports that the template offers; nothing while there is no address, or no longer one. */
+static json_t *addresses(const struct session *session, const char *hash)
 {
 	const struct template *template = session->template;
 	json_t *object = json_object();
@@ -100,12 +100,23 @@ static json_t *endpoints(const struct session *session, const char *hash)
 		return object;
 	for (size_t i = 0; i < template->n_endpoints; i++) {
 		char port[8];
+		if (template->endpoints[i].path)
+			continue;
 		snprintf(port, sizeof(port), "%u", template->endpoints[i].port);
 		const struct filling fillings[] = { { "{address}", address }, { "{port}", port },
 			{ "{owner_hash}", hash }, { "{session}", session->record.id }, { NULL, NULL } };
 		_free_ char *url = fill_url(template->endpoints[i].url, fillings);
 		json_put(&object, template->endpoints[i].name, json_pack("{s:s?}", "url", url));
 	}
+	return object;
+}
+
+/* The same with the sockets that lead there, and with what clients have published. */
+static json_t *endpoints(const struct session *session, const char *hash)
+{
+	json_t *object = addresses(session, hash);
+
+	ports_put_endpoints(session, &object);
 	return object;
 }
 

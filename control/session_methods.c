@@ -164,6 +164,7 @@ void method_session_stats(struct call *call)
 	json_object_set_new(stats, "session", json_string(session->record.id));
 	json_object_set_new(stats, "network", stats_network(call_control(call)->net_dev_fd, session->slot));
 	json_object_set(stats, "limits", session->record.limits);
+	json_object_set_new(stats, "ports", ports_stats(session));
 	call_reply(call, stats);
 }
 

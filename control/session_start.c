@@ -62,8 +62,10 @@ void session_attach(struct session *session, int fds[static SUPER_FD_COUNT])
 	int r = init_link_open(&session->init, lifecycle_loop(session->lifecycle), steal_fd(&fds[SUPER_FD_INIT]));
 	if (r < 0)
 		session_fail(session, "init", r, "connection to the session's init");
-	else
+	else {
+		ports_open(session);
 		session_watch_output(session);
+	}
 }
 
 /* ---- readiness ---- */

@@ -48,6 +48,8 @@ void session_kill(struct session *session)
 	if (session->killed || !session_is_live(session))
 		return;
 	arm_stop_timer(session, KILL_PATIENCE_NS);
+	/* A socket from inside, wherever it is open, would keep the session's network from going away. */
+	ports_close(session);
 	if (session->init_gone)
 		return;
 	session->killed = true;
@@ -255,6 +257,7 @@ void session_exited(struct session *session, const struct super_ev_exited *event
 	if (session->init_gone || !session_is_live(session))
 		return;
 	session->init_gone = true;
+	ports_close(session);
 	find_reason(session, event);
 	session_tell_stopping(session);
 	if (session->record.state == SESSION_STOPPING)

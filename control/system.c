@@ -184,8 +184,11 @@ static json_t *template_endpoints(const struct template *template)
 
 	for (size_t i = 0; i < template->n_endpoints; i++) {
 		const struct config_endpoint *endpoint = &template->endpoints[i];
-		json_append(&array, json_pack("{s:s, s:i, s:s}", "name", endpoint->name, "port", (int)endpoint->port,
-					    "url", endpoint->url));
+		if (endpoint->path)
+			json_append(&array, json_pack("{s:s, s:s}", "name", endpoint->name, "path", endpoint->path));
+		else
+			json_append(&array, json_pack("{s:s, s:i, s:s}", "name", endpoint->name, "port",
+						    (int)endpoint->port, "url", endpoint->url));
 	}
 	return array;
 }

@@ -893,6 +893,44 @@ export interface TerminalAttachParams {
 	via?: "token" | "fd";
 }
 
+/** Parameters of port.connect. */
+export interface PortConnectParams {
+	/** the session's id */
+	session: string;
+	/** the port in the session (1 to 65535) */
+	port?: number;
+	/** or the path of a stream socket in the session, which its root connects to */
+	path?: string;
+	/** of the loopback address; by default IPv4, then IPv6 */
+	family?: "ipv4" | "ipv6";
+	/** how the connection is handed over: by a token, as a stream (the default), or as a descriptor */
+	via?: "token" | "fd";
+}
+
+/** Parameters of port.publish. */
+export interface PortPublishParams {
+	/** the session's id */
+	session: string;
+	/** {"unix": true}, a socket that those may connect to who see the session; or {"tcp": {"address"?, "port"?}}, of those in the configuration (publish) */
+	as: Record<string, any>;
+	/** the port in the session (1 to 65535) */
+	port?: number;
+	/** or the path of a stream socket in the session, which its root connects to */
+	path?: string;
+	/** of the loopback address; by default IPv4, then IPv6 */
+	family?: "ipv4" | "ipv6";
+	/** of the endpoint, at most 32 characters; "port-8080", "tcp-8080" or "socket-1" by default */
+	name?: string;
+}
+
+/** Parameters of port.unpublish. */
+export interface PortUnpublishParams {
+	/** the session's id */
+	session: string;
+	/** of the endpoint */
+	name: string;
+}
+
 /** Parameters of events.subscribe. */
 export interface EventsSubscribeParams {
 	/** the last number seen; what came after it is sent first */
@@ -953,7 +991,7 @@ export interface SessionMethods {
 	remove(params: SessionRemoveParams, options?: CallOptions): Promise<Session>;
 	/** What the workload wrote to its standard output and error, from a ring of bounded size. Answers with {entries: [{at, stream, text}], next, skipped_bytes, more, ended}. */
 	logs(params: SessionLogsParams, options?: CallOptions): Promise<Logs>;
-	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count it. */
+	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, network, limits, ports}; null where the host does not count it. */
 	stats(params: SessionStatsParams, options?: CallOptions): Promise<Stats>;
 	/** Changes limits of a session that runs: at most to the template's. Others stay as they are. Answers with the session. */
 	setLimits(params: SessionSetLimitsParams, options?: CallOptions): Promise<any>;
@@ -1055,6 +1093,16 @@ export interface TerminalMethods {
 	attach(params: TerminalAttachParams, options?: CallOptions): Promise<any>;
 }
 
+/** port.* */
+export interface PortMethods {
+	/** A connection to a port of a session, its loopback included, or to a socket in it. Answers with {token, expires_in_seconds}: see streams; or {via: "fd"} and the descriptor. */
+	connect(params: PortConnectParams, options?: CallOptions): Promise<any>;
+	/** Makes a socket of the host lead to a port of a session. The same again is the same endpoint. It ends with the session. Answers with the endpoint: {name, port or path, unix or url}. */
+	publish(params: PortPublishParams, options?: CallOptions): Promise<any>;
+	/** Takes a published port back. Connections that there are go on. Answers with {}. */
+	unpublish(params: PortUnpublishParams, options?: CallOptions): Promise<any>;
+}
+
 /** What happens. */
 export interface EventsMethods {
 	/** Sends notifications "event" on this connection until it ends. Answers with {last, boot_id, gone}: the newest event's number, and the range {from, to} that is no longer kept, or null. */
@@ -1074,6 +1122,7 @@ export interface Methods {
 	readonly file: FileMethods;
 	readonly archive: ArchiveMethods;
 	readonly terminal: TerminalMethods;
+	readonly port: PortMethods;
 	readonly events: EventsMethods;
 	/** Says who serves, who is asking in the kernel's eyes, and what the bounds are. Optional. Answers with {api: {major, minor}, version, boot_id, role, owner_prefix, limits, capabilities}. */
 	hello(params?: HelloParams, options?: CallOptions): Promise<Hello>;

@@ -104,5 +104,8 @@ export const methods = [
 	'exec.list',
 	'terminal.open',
 	'terminal.attach',
+	'port.connect',
+	'port.publish',
+	'port.unpublish',
 	'events.subscribe',
 ];

@@ -34,6 +34,12 @@ void call_reply(struct call *call, json_t *result)
 	call->result = result;
 }
 
+int server_identify(const struct control *control, int fd _unused_, struct caller *ret)
+{
+	*ret = container_of(control, struct fake_host, control)->peer;
+	return 0;
+}
+
 bool call_takes_fds(struct call *call _unused_)
 {
 	return true;

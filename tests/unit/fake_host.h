@@ -100,6 +100,7 @@ struct fake_host {
 	bool exit_before_list; /* SUPER_EV_EXITED of those that end comes before the list that names them */
 	bool no_descriptors; /* the list brings of live sessions nothing but the output */
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */
+	struct caller peer; /* who connects to published sockets */
 	/* What was seen */
 	struct stream_offer *offers; /* streams that nobody has come for */
 	unsigned n_offers; /* so far */

@@ -614,8 +614,8 @@ class SessionMethods:
 
         session: the session's id
 
-        Answers with {session, memory, cpu, pids, io, pressure, network, limits}; null where the host does not count
-            it.
+        Answers with {session, memory, cpu, pids, io, pressure, network, limits, ports}; null where the host does not
+            count it.
         """
         return self._call("session.stats", given({"session": session}))
 
@@ -1333,6 +1333,73 @@ class TerminalMethods:
         return self._call("terminal.attach", given({"session": session, "terminal": terminal, "via": via}))
 
 
+class PortMethods:
+    """port.*"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def connect(
+        self,
+        session: str,
+        port: int | None = None,
+        *,
+        path: str | None = None,
+        family: Literal["ipv4", "ipv6"] | None = None,
+        via: Literal["token", "fd"] | None = None,
+    ) -> Any:
+        """A connection to a port of a session, its loopback included, or to a socket in it.
+
+        session: the session's id
+        port: the port in the session (1 to 65535)
+        path: or the path of a stream socket in the session, which its root connects to
+        family: of the loopback address; by default IPv4, then IPv6
+        via: how the connection is handed over: by a token, as a stream (the default), or as a descriptor
+
+        Answers with {token, expires_in_seconds}: see streams; or {via: "fd"} and the descriptor.
+        """
+        return self._call("port.connect", given(
+            {"session": session, "port": port, "path": path, "family": family, "via": via},
+        ))
+
+    def publish(
+        self,
+        session: str,
+        as_: Mapping[str, Any],
+        port: int | None = None,
+        *,
+        path: str | None = None,
+        family: Literal["ipv4", "ipv6"] | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Makes a socket of the host lead to a port of a session. The same again is the same endpoint. It ends with
+        the session.
+
+        session: the session's id
+        as_: {"unix": true}, a socket that those may connect to who see the session; or {"tcp": {"address"?,
+            "port"?}}, of those in the configuration (publish)
+        port: the port in the session (1 to 65535)
+        path: or the path of a stream socket in the session, which its root connects to
+        family: of the loopback address; by default IPv4, then IPv6
+        name: of the endpoint, at most 32 characters; "port-8080", "tcp-8080" or "socket-1" by default
+
+        Answers with the endpoint: {name, port or path, unix or url}.
+        """
+        return self._call("port.publish", given(
+            {"session": session, "as": as_, "port": port, "path": path, "family": family, "name": name},
+        ))
+
+    def unpublish(self, session: str, name: str) -> Any:
+        """Takes a published port back. Connections that there are go on.
+
+        session: the session's id
+        name: of the endpoint
+
+        Answers with {}.
+        """
+        return self._call("port.unpublish", given({"session": session, "name": name}))
+
+
 class EventsMethods:
     """What happens."""
 
@@ -1377,6 +1444,7 @@ class Methods:
     file: FileMethods
     archive: ArchiveMethods
     terminal: TerminalMethods
+    port: PortMethods
     events: EventsMethods
 
     def hello(self, *, client: str | None = None, api: int | None = None) -> Hello:
@@ -1393,5 +1461,5 @@ class Methods:
 GROUPS: dict[str, Callable[[Call], Any]] = {
     "rpc": RpcMethods, "system": SystemMethods, "template": TemplateMethods, "session": SessionMethods, "volume":
     VolumeMethods, "pool": PoolMethods, "exec": ExecMethods, "docker": DockerMethods, "file": FileMethods, "archive":
-    ArchiveMethods, "terminal": TerminalMethods, "events": EventsMethods,
+    ArchiveMethods, "terminal": TerminalMethods, "port": PortMethods, "events": EventsMethods,
 }
