@@ -88,17 +88,23 @@ static enum error_kind kind_of(int num)
 	case -ENOBUFS:
 	case -ENAMETOOLONG:
 		return E_LIMIT;
-	case -EINVAL: /* a path without a name at its end, a directory to be moved into itself */
-		return E_INVALID_PARAMS;
 	case -ETIMEDOUT:
 		return E_TIMEOUT;
 	}
 	return E_FAILED;
 }
 
+/* A path without a name at its end, a directory to be moved into itself. */
+static bool is_request_wrong(const struct err *err)
+{
+	return err->num == -EINVAL &&
+	       (streq(err->step, "open") || streq(err->step, "to") || streq(err->step, "rename"));
+}
+
 struct file_failure file_failure_of(const struct err *err)
 {
-	return (struct file_failure){ .kind = kind_of(err->num), .err = *err };
+	return (struct file_failure){ .kind = is_request_wrong(err) ? E_INVALID_PARAMS : kind_of(err->num),
+		.err = *err };
 }
 
 /* ---- what a file is ---- */

@@ -71,11 +71,9 @@ static void read_archive(struct tar_reader *reader, const uint8_t *data, size_t 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	struct tar_reader *reader = calloc(1, sizeof(*reader));
+	static struct tar_reader reader; /* large, and made ready anew for each archive */
 
-	need(reader);
-	read_archive(reader, data, n, false);
-	read_archive(reader, data, n, true);
-	free(reader);
+	read_archive(&reader, data, n, false);
+	read_archive(&reader, data, n, true);
 	return 0;
 }
