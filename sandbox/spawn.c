@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -117,19 +116,17 @@ static int send_master(const struct child *child, int master)
 
 /*
  * A terminal in the session's own devpts, which is found by the descriptor of its root, where nobody can put anything
- * else; the command's side comes from the other one, by no path (TIOCGPTPEER, Linux 4.13). The files of a terminal
- * belong to whom the file system's checks see when it is made, which is to be the command's user.
+ * else; the command's side comes from the other one, by no path (TIOCGPTPEER, Linux 4.13). Its file belongs to whom it
+ * is made by, and that is the command's user by now.
  */
-static int child_terminal(struct child *child, uid_t uid)
+static int child_terminal(struct child *child)
 {
 	const struct winsize size = { .ws_row = child->what->rows, .ws_col = child->what->columns };
 	int unlocked = 0;
 
 	if (child->pts < 0)
 		return 0;
-	setfsuid(uid);
 	_close_ int master = openat(child->pts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	setfsuid(0);
 	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
 		return err_set(&child->err, -errno, "terminal", "ptmx");
 	_close_ int terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -147,8 +144,6 @@ static int child_user(struct child *child)
 	struct identity identity;
 
 	int r = identity_read(child->spec.header, &identity, &child->err);
-	if (r == 0)
-		r = child_terminal(child, identity.uid);
 	if (r == 0)
 		r = identity_become(&identity, &child->err);
 	if (r < 0)
@@ -245,6 +240,7 @@ static int (*const child_steps[])(struct child *child) = {
 	child_session,
 	child_limits,
 	child_user,
+	child_terminal,
 	child_cwd,
 	child_exec,
 };
