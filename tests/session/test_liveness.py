@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Liveness probes: a session that no longer does its work ends, or begins anew, as its template says."""
 
+import os
+import pathlib
+import signal
 import time
 import unittest
 
-from carrel_host import Host, own_network, scaled, wait_until
+from carrel_host import Host, children, own_network, scaled, wait_until
 
 # Serves a page and a port until somebody takes away what it lives on.
 SERVE = ("mkdir -p /tmp/www; echo fine > /tmp/www/health; echo started with $TOKEN; touch /tmp/alive;"
@@ -38,6 +41,10 @@ BREAK = {
 
 def setUpModule():
     own_network()
+
+
+def command_line(pid):
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 class Liveness(unittest.TestCase):
@@ -98,6 +105,29 @@ class Liveness(unittest.TestCase):
             self.assertEqual(text.count("started with a secret"), 1, text)
         end = self.client.call("session.wait", session=session, **{"for": "ended"}, timeout_seconds=20)["end"]
         self.assertEqual(end["reason"], "unhealthy")
+
+
+class HungBrowser(unittest.TestCase):
+    def test_a_browser_that_hangs(self):
+        """The installed template asks Chromium's debugging port; here more often than every half minute."""
+        host = Host(images=("minimal", "host"))
+        browser = host.template("browser-host")
+        browser["liveness"] |= {"initial_delay_seconds": 0, "period_seconds": 1, "timeout_seconds": 2, "failure_threshold": 2}
+        host.write_template("watched", browser)
+        host.start()
+        try:
+            client = host.client()
+            session = client.call("session.create", template="watched")["id"]
+            time.sleep(scaled(3.5))
+            self.assertEqual(client.call("session.get", session=session)["state"], "ready")
+            [init] = host.init_pids()
+            [browser] = [p for p in children(init) if b"--remote-debugging-port" in command_line(p)]
+            os.kill(browser, signal.SIGSTOP)
+            end = client.call("session.wait", session=session, **{"for": "ended"}, timeout_seconds=40)["end"]
+            self.assertEqual(end["reason"], "unhealthy")
+            self.assertIn("no answer within 2 s", end["message"])
+        finally:
+            host.close()
 
 
 if __name__ == "__main__":
