@@ -131,6 +131,7 @@ enum exit_code run_wait(struct cli *cli);
 enum exit_code run_logs(struct cli *cli);
 enum exit_code run_stats(struct cli *cli);
 enum exit_code run_each(struct cli *cli); /* stop, remove, pause, resume: the verb's method, for every operand */
+enum exit_code run_stop(struct cli *cli);
 enum exit_code run_exec(struct cli *cli);
 enum exit_code run_events(struct cli *cli);
 enum exit_code run_check(struct cli *cli);

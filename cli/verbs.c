@@ -90,6 +90,7 @@ static const struct option limit_options[] = {
 };
 
 static const struct option stop_options[] = {
+	{ "all", 0, NULL, OPT_SWITCH, NULL, "every session that you may see, all at the same time" },
 	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds",
 	  "from the stop signal to SIGKILL; the template's by default" },
 	{ "owner", 0, "OWNER",    OPT_TEXT,    "owner", BY_OWNER },
@@ -172,7 +173,7 @@ const struct verb verb_table[] = {
 	  "Limits with K, M, G or T are powers of 1024; `carrel show` lists them." },
 	{ "pause", "SESSION...", "freeze sessions", "session.pause", run_each, 1, MAX_WORDS, false, NULL, NULL },
 	{ "resume", "SESSION...", "thaw sessions", "session.resume", run_each, 1, MAX_WORDS, false, NULL, NULL },
-	{ "stop", "[SESSION...]", "end sessions", "session.stop", run_each, 0, MAX_WORDS, false, stop_options, NULL },
+	{ "stop", "[SESSION...]", "end sessions", "session.stop", run_stop, 0, MAX_WORDS, false, stop_options, NULL },
 	{ "remove", "[SESSION...]", "end sessions and forget them", "session.remove", run_each, 0, MAX_WORDS, false,
 	  remove_options, NULL },
 	{ "events", "", "print events as they happen", "events.subscribe", run_events, 0, 0, false, events_options,

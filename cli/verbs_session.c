@@ -216,6 +216,58 @@ static void print_result(const struct cli *cli, const char *word, const json_t *
 	putchar('\n');
 }
 
+enum { STOP_AT_ONCE = 32 }; /* half of what one connection may have in flight, so that none is refused */
+
+/* Ends SESSIONS from FROM on, up to TO, all at the same time, and waits until they have ended. */
+static int stop_some(
+	struct cli *cli, struct client *client, const json_t *sessions, size_t from, size_t to, struct failure *why)
+{
+	for (size_t i = from; i < to; i++) {
+		json_t *params = json_copy(cli->params);
+		json_object_set(params, "session", json_object_get(json_array_get(sessions, i), "id"));
+		if (client_send(client, "session.stop", params, NULL, why) < 0)
+			return -1;
+	}
+	for (size_t i = from; i < to; i++) {
+		const char *id = text_of(json_array_get(sessions, i), "id");
+		json_t *result = NULL;
+		if (client_call(client, "session.wait", json_pack("{ss, ss}", "session", id, "for", "ended"),
+			    CLIENT_FOREVER, &result, why) == 0)
+			print_result(cli, id, result);
+		else if (why->code == EXIT_UNREACHABLE)
+			return -1;
+		else
+			failure_free(why); /* forgotten meanwhile: it has ended, too */
+		json_decref(result);
+	}
+	return 0;
+}
+
+enum exit_code run_stop(struct cli *cli)
+{
+	_client_ struct client client = { .fd = -1 };
+	_failure_ struct failure why = { 0 };
+
+	if (!option_set(cli, "all"))
+		return run_each(cli);
+	if (cli->n_words > 0 || json_object_get(cli->params, "owner"))
+		return cli_fail(cli, EXIT_USAGE, 0, "wants --all, or sessions, or --owner: one of them");
+	if (client_open(&client, cli->socket_path, &why) < 0)
+		return cli_failed(cli, &why);
+	json_t *sessions = fetch_sessions(&client, json_object(), &why);
+	size_t i = 0;
+	while (sessions && i < json_array_size(sessions))
+		if (text_of(json_object_get(json_array_get(sessions, i), "end"), "reason"))
+			json_array_remove(sessions, i);
+		else
+			i++;
+	int r = sessions ? 0 : -1;
+	for (size_t from = 0; r == 0 && from < i; from += STOP_AT_ONCE)
+		r = stop_some(cli, &client, sessions, from, from + STOP_AT_ONCE < i ? from + STOP_AT_ONCE : i, &why);
+	json_decref(sessions);
+	return r < 0 ? cli_failed(cli, &why) : EXIT_OK;
+}
+
 enum exit_code run_each(struct cli *cli)
 {
 	_client_ struct client client = { .fd = -1 };

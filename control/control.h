@@ -68,6 +68,9 @@ const char *lifecycle_status(const struct control *control);
 /* The lifecycle's part of system.metrics, in Prometheus' text format. */
 void lifecycle_print_metrics(const struct control *control, FILE *out);
 
+/* Sessions that have not ended, and those of them that are ready. */
+void lifecycle_count(const struct control *control, size_t *ret_live, size_t *ret_ready);
+
 /* system.check: asks the supervisor and answers CALL with {items: [{name, state, detail, remedy}]}. */
 void lifecycle_check(struct call *call);
 

@@ -464,6 +464,12 @@ size_t lifecycle_n_live(const struct lifecycle *lifecycle)
 	return n;
 }
 
+void lifecycle_count(const struct control *control, size_t *ret_live, size_t *ret_ready)
+{
+	*ret_live = lifecycle_n_live(control->lifecycle);
+	*ret_ready = control->lifecycle->n_by_state[SESSION_READY];
+}
+
 json_t *lifecycle_states(const struct control *control)
 {
 	json_t *states = json_object();

@@ -6,8 +6,8 @@
  * long they last, whether they are ready, why they ended. Whatever touches the host it asks of carreld, the
  * supervisor, in fixed messages; whatever happens inside a session it asks of that session's init.
  *
- * It runs as the user carrel with no capability, started by carreld, and again whenever it ends: sessions do not need
- * it to live, and everything that must outlast it is in the registry.
+ * It runs as the user carrel with no capability, started by carreld or by the service manager, and again whenever it
+ * ends: sessions do not need it to live, and everything that must outlast it is in the registry.
  *
  * What it holds:
  *
@@ -51,6 +51,7 @@
 #include "control/access.h"
 #include "control/control.h"
 #include "control/discover.h"
+#include "control/manager.h"
 #include "control/ports.h"
 #include "control/sandbox.h"
 #include "control/stream.h"
@@ -60,6 +61,7 @@ enum { SUPERVISOR_FD = 3, LISTEN_FD, STREAM_FD };
 struct process {
 	struct control control;
 	struct loop_io signals;
+	struct manager manager;
 	int listen_fd, stream_fd;
 	bool failed;
 };
@@ -228,8 +230,14 @@ static int prepare(struct process *process, const char *directory)
 		fputs("carrel-control: does not run as root; carreld starts it as the user \"carrel\"\n", stderr);
 		return -1;
 	}
-	if (take_descriptors() < 0 || seed_hashes() < 0 || read_configuration(&process->control, directory) < 0)
+	if (seed_hashes() < 0 || read_configuration(&process->control, directory) < 0)
 		return -1;
+	int r = manager_arrange(process->control.config.run_dir, SUPERVISOR_FD, LISTEN_FD, STREAM_FD);
+	if (r < 0)
+		return complain("carreld", r);
+	if (take_descriptors() < 0)
+		return -1;
+	service_open(&process->manager.service);
 	umask(0007); /* the group may connect to sockets; files have their modes from who makes them */
 	raise_descriptor_limit(&process->control);
 	port_sockets_clear(&process->control.config);
@@ -261,7 +269,9 @@ static void on_ready(struct control *control)
 		complain("sockets", r);
 		process->failed = true;
 		control->loop.stop = true;
+		return;
 	}
+	manager_ready(&process->manager, control);
 }
 
 /* Serves until a signal, the end of the channel, or an error. 0 or -1. */

@@ -27,7 +27,7 @@ ROOT_LINES_MAX, FUNCTION_LINES_MAX, FILE_LINES_MAX, PROSE_COLUMNS = 6000, 60, 60
 DOCUMENTS = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").glob("*.md")])
 MANUALS = sorted((TOP / "docs/man").iterdir())
 SKIPPED = {".git", "build", ".cache", "__pycache__"}
-NO_COMMENTS = {"LICENSE", ".gitignore", ".clang-format"}  # or where a comment would be noise
+NO_COMMENTS = {"LICENSE", ".gitignore", ".clang-format", "changelog", "format", "copyright"}  # or where a comment would be noise
 
 printed = []
 

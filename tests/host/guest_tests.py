@@ -9,6 +9,7 @@ import parts
 import vm
 
 TESTS = parts.TOP / "tests"
+VERSIONS = ("0.1.0", "0.1.1")  # of the package: one to be installed, and one to upgrade to
 FOLDERS = ("session", "lib", "host/guest")
 PROGRAMS = [TESTS / name for name in  # there is no compiler in the guest
             ("session/prober.c", "session/escaper.c", "session/bomber.c", "host/guest/hostile.c")]
@@ -28,6 +29,18 @@ def payload(shell_command, root):
     for source in PROGRAMS:
         program = compile_static(source, directory)
         made.put(program, f"/carrel/programs/{pathlib.Path(program).name}")
+    return made
+
+
+def package_payload(directory, shell_command=None):
+    """DIRECTORY has a folder for each version of the package. Nothing of carrel is in the guest before it is installed."""
+    path = "/carrel/tests/host/guest"
+    made = vm.Payload(shell_command or shlex.join(["python3", f"{path}/runner.py", "--module", f"{path}/test_package.py"]))
+    for version in VERSIONS:
+        name = f"carrel_{version}_amd64.deb"
+        made.put(pathlib.Path(directory) / version / name, f"/carrel/packages/{name}")
+    for folder in FOLDERS:
+        made.put(TESTS / folder, f"/carrel/tests/{folder}")
     return made
 
 

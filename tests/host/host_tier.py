@@ -8,6 +8,7 @@ tests/run.py calls run(); by itself it prints what it is told.
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -37,9 +38,27 @@ def results(lines):
         yield found
 
 
-def run_on(kernel, root, report):
+def packages(report):
+    """Two versions of the Debian package, told apart by their numbers alone: the directory, or None."""
+    directory, begun, well = parts.CACHE / "packages", time.monotonic(), True
+    shutil.rmtree(directory, ignore_errors=True)
+    builds = [subprocess.Popen([parts.TOP / "packaging/build-deb", directory / version], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, env={**os.environ, "CARREL_DEB_VERSION": version})
+              for version in guest_tests.VERSIONS]
+    for build, version in zip(builds, guest_tests.VERSIONS):
+        output, _ = build.communicate()
+        report(f"package {version}", build.returncode == 0, time.monotonic() - begun, output)
+        well = well and build.returncode == 0
+    if not well:
+        return None
+    complaints = subprocess.run(["lintian", "--allow-root", "--fail-on=error,warning",
+                                 *(directory / guest_tests.VERSIONS[0]).glob("*.changes")], capture_output=True, text=True)
+    report("lintian", complaints.returncode == 0, 0, complaints.stdout + complaints.stderr)
+    return directory
+
+
+def run_on(kernel, payload, report):
     begun, machine = time.monotonic(), vm.Machine(kernel)
-    payload = guest_tests.payload(guest_tests.command(), root)
     reader, writer = os.pipe()
     status = []
     with open(reader, errors="replace") as lines:
@@ -63,8 +82,11 @@ def run_on(kernel, root, report):
 def run(root, report):
     """ROOT: a tree that `meson install --destdir` made. REPORT(name, ok, seconds, output) is called for each test."""
     subprocess.run([str(parts.TOP / "tools/deps"), "vm"], check=True)
+    made = packages(report)
     for kernel in KERNELS:
-        run_on(kernel, root, report)
+        run_on(kernel, guest_tests.payload(guest_tests.command(), root), report)
+        if made:
+            run_on(kernel, guest_tests.package_payload(made), report)
 
 
 def main():
