@@ -301,8 +301,9 @@ static void on_welcome(void *owner, struct msg *answer)
 
 static int say_hello(struct lifecycle *lifecycle)
 {
-	struct super_hello hello = { .version = CARREL_VERSION };
+	struct super_hello hello = { 0 };
 
+	snprintf(hello.version, sizeof(hello.version), "%s", carrel_version);
 	msg_init(&hello.header, SUPER_HELLO, 0, sizeof(hello));
 	return super_link_send(&lifecycle->super, &hello.header, NULL, 0, on_welcome, lifecycle);
 }

@@ -464,7 +464,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 	keeper_start(super);
 	slots_refill_later(super);
 	manager_ready(super);
-	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", CARREL_VERSION,
+	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", carrel_version,
 		super->config.n_templates, super->n_sessions, super->config.run_dir);
 	r = loop_run(&super->loop);
 	if (r < 0)

@@ -66,11 +66,11 @@ static void serve_hello(struct supervisor *super, struct session *session _unuse
 
 	memset(&welcome, 0, sizeof(welcome));
 	msg_init(&welcome.header, SUPER_HELLO | MSG_REPLY, hello->header.id, sizeof(welcome));
-	super->keeper.greeted = streq(hello->version, CARREL_VERSION);
+	super->keeper.greeted = streq(hello->version, carrel_version);
 	if (!super->keeper.greeted)
 		err_set(&welcome.err, -EPROTONOSUPPORT, "hello", "carrel-control %s with carreld %s", hello->version,
-			CARREL_VERSION);
-	copy_string(welcome.version, sizeof(welcome.version), CARREL_VERSION);
+			carrel_version);
+	copy_string(welcome.version, sizeof(welcome.version), carrel_version);
 	memcpy(welcome.boot_id, super->boot_id, sizeof(welcome.boot_id));
 	welcome.started_ns = super->started_ns;
 	welcome.max_sessions = super->config.max_sessions;

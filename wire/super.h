@@ -193,6 +193,9 @@ _Static_assert(
 _Static_assert(sizeof(struct super_checked) <= MSG_MAX_SIZE, "fits one message");
 _Static_assert(sizeof(struct super_ev_volumes) <= MSG_MAX_SIZE, "fits one message");
 
+/* Of this program: what super_hello and super_welcome carry. */
+extern const char carrel_version[];
+
 /* What the supervisor accepts from control, and control from the supervisor. */
 extern const struct msg_shape super_requests[];
 extern const size_t n_super_requests;

@@ -134,6 +134,7 @@ class Host:
         self.state_dir = self.dir / "state"
         self.run_dir = self.dir / "run"
         self.log_path = self.dir / "log"
+        self.program = ROOT / "usr/sbin/carreld"
         self.libexec_dir = ROOT / "usr/libexec/carrel"
         self.launcher = []  # a command that becomes carreld, with its arguments appended
         self.process = None
@@ -192,7 +193,7 @@ class Host:
         log = open(self.log_path, "ab")
         environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
         self.process = subprocess.Popen(
-            [*self.launcher, str(ROOT / "usr/sbin/carreld"), "--config", str(self.config_dir), "--libexec-dir",
+            [*self.launcher, str(self.program), "--config", str(self.config_dir), "--libexec-dir",
              str(self.libexec_dir)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
         )

@@ -2,6 +2,7 @@
 """What outlives what: control killed, the supervisor killed, both."""
 
 import os
+import shutil
 import signal
 import time
 import unittest
@@ -94,6 +95,55 @@ class Survival(unittest.TestCase):
                 self.assertEqual(after["address"], before["address"])
                 self.client.call("session.stop", session=name)
                 self.assertEqual(self.client.call("session.get", session=name)["end"]["reason"], "stopped")
+
+    def next_version(self):
+        """The same programs with another version in them."""
+        directory = self.host.dir / "next"
+        shutil.copytree(self.host.libexec_dir, directory)
+        shutil.copy(self.host.program, directory / "carreld")
+        version = self.client.call("system.info")["version"]
+        other = version[:-1] + chr(ord(version[-1]) + 1)
+        for path in directory.iterdir():
+            path.write_bytes(path.read_bytes().replace(version.encode() + b"\0", other.encode() + b"\0"))
+        self.host.program, self.host.libexec_dir = directory / "carreld", directory
+        return other
+
+    def test_upgrade(self):
+        """A later version takes over what the one before it made, and knows how what ended meanwhile did."""
+        before = self.client.call("session.create", template="minimal", id="goes-on", owner="ann", labels={"a": "b"}, command=TALKER)
+        self.client.call("session.create", template="minimal", id="paused", command=TALKER)
+        self.client.call("session.pause", session="paused")
+        self.client.call("session.create", template="minimal", id="ends",
+                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 1; exit 5"])
+        ends = max(self.host.init_pids())
+        inits = set(self.host.init_pids())
+        version = self.next_version()
+        self.host.stop()
+        wait_until(lambda: not os.path.lexists(f"/proc/{ends}/exe"), what="the session ended")
+        self.host.start()
+        self.client = self.host.client()
+        self.assertEqual(self.client.call("hello")["version"], version)
+        self.expect_exit_code_5()
+        after = self.all_sessions()
+        for member in ("owner", "labels", "address", "created_at", "limits", "state"):
+            self.assertEqual(after["goes-on"][member], before[member])
+        self.assertEqual(self.client.call("exec.run", session="goes-on", command=["echo", "here"])["stdout"], "here\n")
+        self.assertEqual(after["paused"]["state"], "paused")
+        self.client.call("session.resume", session="paused")
+        for pid in inits - {ends}:
+            self.assertTrue(os.path.exists(f"/proc/{pid}"))
+        for name in after:
+            self.client.call("session.remove", session=name)
+
+    def test_control_of_another_version_is_refused(self):
+        old = self.host.program
+        self.next_version()
+        self.host.program = old
+        self.host.stop()
+        self.host.start(wait=False)
+        wait_until(lambda: "carrel-control" in self.host.log() and "with carreld" in self.host.log(), what="the refusal")
+        self.host.process.send_signal(signal.SIGINT)
+        self.host.process.wait(10)
 
     def test_session_ends_while_control_is_down(self):
         """Its end is told to the next control, which has the exit code from the output that was kept for it."""
