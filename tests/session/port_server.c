@@ -3,6 +3,7 @@
  * Servers inside a session, for test_ports.py: static, one process, pairs of words for what to serve where.
  *
  *	tcp PORT, tcp6 PORT, unix PATH	echo, with the end of what comes as the end of what is sent
+ *	any-tcp PORT, any-sum PORT	tcp and sum on every address of the session
  *	sum PORT			counts what comes, and says how much when it ends
  *	deaf PORT			accepts, and never reads
  *	once PORT			says a line and closes
@@ -30,7 +31,7 @@ struct thing {
 	enum kind kind;
 	size_t held, at;
 	unsigned long total;
-	char bytes[16384];
+	char bytes[262144];
 };
 
 static int epoll_fd;
@@ -59,11 +60,11 @@ static void add(int fd, int listens, enum kind kind)
 	watch(thing, EPOLLIN, EPOLL_CTL_ADD);
 }
 
-static int listen_tcp(int family, int port)
+static int listen_tcp(int family, int port, int any)
 {
-	struct sockaddr_in ipv4 = {
-		.sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr = { htonl(INADDR_LOOPBACK) }
-	};
+	struct sockaddr_in ipv4 = { .sin_family = AF_INET,
+		.sin_port = htons((unsigned short)port),
+		.sin_addr = { htonl(any ? INADDR_ANY : INADDR_LOOPBACK) } };
 	struct sockaddr_in6 ipv6 = {
 		.sin6_family = AF_INET6, .sin6_port = htons((unsigned short)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT
 	};
@@ -164,14 +165,15 @@ static int try_to_connect(const char *address, int port)
 
 static void serve(const char *what, const char *where)
 {
-	const int port = atoi(where);
+	const int port = atoi(where), any = strncmp(what, "any-", 4) == 0;
 
+	what += any ? 4 : 0;
 	if (strcmp(what, "unix") == 0)
 		add(listen_unix(where), 1, ECHO);
 	else if (strcmp(what, "tcp6") == 0)
-		add(listen_tcp(AF_INET6, port), 1, ECHO);
+		add(listen_tcp(AF_INET6, port, 0), 1, ECHO);
 	else
-		add(listen_tcp(AF_INET, port), 1,
+		add(listen_tcp(AF_INET, port, any), 1,
 			strcmp(what, "sum") == 0    ? SUM
 			: strcmp(what, "deaf") == 0 ? DEAF
 			: strcmp(what, "once") == 0 ? ONCE

@@ -2,6 +2,7 @@
 """Sessions with a Docker daemon of their own: what a learner can do there."""
 
 import json
+import socket
 import unittest
 
 from carrel_dind import MAKE_BUSYBOX, SCRATCH_BYTES, DindHost, template
@@ -60,6 +61,16 @@ class Daemon(Case):
         self.assertIn(["Backing Filesystem", "extfs"], info["DriverStatus"])
         size = int(self.shell(self.session, "df -B1 --output=size /var/lib/docker | tail -1"))
         self.assertTrue(0.9 * SCRATCH_BYTES < size < SCRATCH_BYTES, size)
+
+    def test_socket_of_the_host(self):
+        """A client on the host speaks to the session's daemon as to any other."""
+        connection = socket.socket(socket.AF_UNIX)
+        self.addCleanup(connection.close)
+        connection.settimeout(scaled(20))
+        connection.connect(self.session["endpoints"]["docker"]["unix"])
+        connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"OK"), answer)
 
     def test_build(self):
         for builder in ("0", "1"):

@@ -2,8 +2,8 @@
 """Ports of sessions: published as sockets of the host, or connected to one at a time; relayed without loss."""
 
 import hashlib
+import json
 import os
-import selectors
 import signal
 import socket
 import stat
@@ -453,6 +453,33 @@ class Walls(Case):
         ran = self.client.call("exec.run", session=stranger["id"], timeout_seconds=20,
                                command=["/bin/port_server", "try", "127.0.0.1", "7000"])
         self.assertEqual(ran["stdout"].strip(), "reached")
+
+
+class Browser(Case):
+    """A debugging port wants Host to be an address or localhost: by a unix socket clients say localhost."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host(images=("minimal", "host"))
+        cls.addClassCleanup(cls.host.close)
+        cls.host.start()
+        cls.client = cls.host.client()
+
+    def version(self, connection):
+        connection.sendall(b"GET /json/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        file = connection.makefile("rb")
+        self.assertEqual(file.readline(), b"HTTP/1.1 200 OK\r\n")
+        headers = dict(line.decode().strip().lower().split(":", 1) for line in iter(file.readline, b"\r\n"))
+        return json.loads(file.read(int(headers["content-length"])))
+
+    def test_debugging_port(self):
+        session = self.client.call("session.create", template="browser-host")
+        self.addCleanup(self.remove, session["id"])
+        by_socket = self.version(self.connect(session["endpoints"]["cdp"]["unix"]))
+        by_stream = self.version(self.stream(self.client.call("port.connect", session=session["id"], port=9222)["token"]))
+        self.assertIn("Chrome", by_socket["Browser"])
+        self.assertEqual(by_socket["Browser"], by_stream["Browser"])
+        self.assertRegex(by_socket["webSocketDebuggerUrl"], "^ws://localhost/devtools/browser/")
 
 
 class Survival(Case):
