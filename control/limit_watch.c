@@ -211,8 +211,8 @@ void limit_watch_start(struct session *session)
 
 	char text[FILE_SIZE];
 
-	watch->memory.io.fn = on_memory;
-	watch->processes.io.fn = on_processes;
+	/* A session that begins anew in place has another cgroup, and a clean slate. */
+	*watch = (struct limit_watch){ .memory.io.fn = on_memory, .processes.io.fn = on_processes };
 	open_file(session, &watch->memory, "memory.events", text);
 	watch->memory.count = number_of(text, "high");
 	watch->oom_kills = number_of(text, "oom_kill");
