@@ -72,6 +72,18 @@ static void look_at_memory(struct session *session)
 		*most = now;
 }
 
+/*
+ * The session itself ran out of memory, not a cgroup below it: memory.oom.group ends all of it, and that is told with
+ * the end, whose news may be under way.
+ */
+static bool is_own_end(const struct session *session)
+{
+	char text[FILE_SIZE];
+
+	read_file(session->cgroup_fd, "memory.events.local", text, sizeof(text));
+	return number_of(text, "oom") > 0;
+}
+
 static void read_memory(struct session *session)
 {
 	struct limit_watch *watch = &session->limit_watch;
@@ -87,8 +99,7 @@ static void read_memory(struct session *session)
 	watch->memory.count = high;
 	if (high > before && is_news(&watch->memory.near_ns))
 		tell(session, "session.throttled", LIMIT_MEMORY_HIGH, "times", high - before);
-	/* The session's own end by this is told with the end. */
-	if (kills > watch->oom_kills && session->record.state < SESSION_STOPPING)
+	if (kills > watch->oom_kills && session->record.state < SESSION_STOPPING && !is_own_end(session))
 		tell(session, "session.oom", LIMIT_MEMORY, "killed", kills - watch->oom_kills);
 	watch->oom_kills = kills;
 }
