@@ -7,6 +7,7 @@
   whole     both
   browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host and one
             of a pool, kept ready
+  exec      from exec.run of busybox's true, in a session that is there, to its answer
   burst     many sessions at once: how many a second
 
 The peers do less: bubblewrap makes no network link, cgroup or id range; crun, runc and docker (where a daemon answers) make
@@ -137,6 +138,16 @@ def run_carrel(client, n, figures):
         figures.add("whole", (gone - begun) / 1e6)
 
 
+def run_execs(client, n, figures):
+    client.call("session.create", template="minimal", id="execs")
+    for _ in range(n):
+        begun = time.monotonic()
+        result = client.call("exec.run", session="execs", command=["/bin/busybox", "true"])
+        figures.add("exec", (time.monotonic() - begun) * 1e3)
+        assert result["exit_code"] == 0, result
+    client.call("session.remove", session="execs")
+
+
 def run_burst(host, n, at_once):
     clients = [host.client() for _ in range(at_once)]
     begun = time.monotonic()
@@ -217,7 +228,7 @@ def run_claims(client, n, figures):
 
 
 def table(results, base):
-    names = [n for n in ("start", "answer", "end", "whole", "browser") if any(n in r for r in results.values())]
+    names = [n for n in ("start", "answer", "end", "whole", "exec", "browser") if any(n in r for r in results.values())]
     lines = [f"{'':14}" + "".join(f"{n + ' ms':>14}{'p95':>9}{'ratio':>8}" for n in names)]
     for who, figures in results.items():
         cells = ""
@@ -263,6 +274,7 @@ def main():
         run_carrel(client, 3, Figures())
         for _ in range(rounds):
             run_carrel(client, per_round, figures["carrel"])
+            run_execs(client, 5 * per_round, figures["carrel"])
             for name, command in contestants.items():
                 run_peer(directory, name, command, per_round, figures[name])
         if with_browser:

@@ -31,6 +31,10 @@ ADDRESSES = HAS_IPV4 | HAS_IPV6
 TTY, CDP_PIPE = 1, 2
 # enum init_op
 EXEC, SIGNAL, STOP, CONNECT, WATCH_OUTPUT, CONNECT_PATH = 1, 2, 3, 4, 5, 6
+FILES, START, ATTACH, END_INPUT, RESIZE, FORGET, LIST = 7, 8, 9, 10, 11, 12, 13
+EV_KEPT = 0x103
+START_TTY, START_MERGE, START_INPUT = 1, 2, 4
+LABEL = struct.Struct("<64s192sQQQII")
 EV_HELLO, EV_EXITED, EV_OUTPUT = 0x100, 0x101, 0x102
 REPLY = 0x8000
 STOP_SIGNAL, STOP_CDP = 1, 2
@@ -218,6 +222,41 @@ class Control:
     def raw(self, frame, fds=()):
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.socket.sendmsg([frame], ancillary)
+
+    def drain(self):
+        """Takes what is there."""
+        self.socket.setblocking(False)
+        try:
+            while got := self.receive():
+                for fd in got[3]:
+                    os.close(fd)
+        except BlockingIOError:
+            pass
+        finally:
+            self.socket.settimeout(20)
+
+    def kept(self, ident):
+        """{number: pid or 0} of the commands that init keeps."""
+        found = {}
+        self.send(LIST, ident)
+        while True:
+            op, answered, body, _ = self.receive()
+            if op == EV_KEPT:
+                number, _, pid = struct.unpack_from("<QIi", body)
+                found[number] = pid
+            if (op, answered) == (LIST | REPLY, ident):
+                return found
+
+    def forget_all(self):
+        """Kills and forgets every command that init keeps."""
+        ident = 1 << 40
+        while kept := self.kept(ident):
+            for number, pid in kept.items():
+                ident += 1
+                body = struct.pack("<QiI", number, 9, 1) if pid else struct.pack("<Q", number)
+                self.send(SIGNAL if pid else FORGET, ident, body)
+            self.drain()
+            ident += 1
 
     def receive(self):
         """(op, id, body, fds); None when init has closed."""

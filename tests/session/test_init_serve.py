@@ -16,7 +16,8 @@ import unittest
 import unittest.mock
 
 from carrel_host import wait_until
-from carrel_init import (CDP_PIPE, CONNECT, CONNECT_PATH, EV_EXITED, EV_HELLO, EV_OUTPUT, EXEC, HEADER, MAX_EXECS, REPLY, SIGNAL, STOP,
+from carrel_init import (ATTACH, CDP_PIPE, CONNECT, CONNECT_PATH, END_INPUT, EV_EXITED, EV_HELLO, EV_OUTPUT, EXEC, FORGET, HEADER, LABEL, LIST,
+                         MAX_EXECS, REPLY, RESIZE, SIGNAL, START, STOP,
                          STOP_CDP, STOP_SIGNAL, TTY, WATCH_OUTPUT, Session, make_image, make_spec, status_of)
 
 SLEEP = ["sleep", "1000"]
@@ -512,6 +513,40 @@ class ControlProcesses(Case):
         self.assertTrue(self.session.alive, f"seed {seed}")
         control = self.control(hello=None)
         self.assertEqual(control.hello()[0], "running")
+        wait_until(lambda: len(self.session.processes()) == 2, what=f"no process left, seed {seed}")
+        wait_until(lambda: len(os.listdir(f"/proc/{self.session.pid}/fd")) == before, what=f"no descriptor lost, seed {seed}")
+
+    def test_kept_commands_under_random_requests(self):
+        """Started, attached, resized, forgotten in any order and number: nothing is lost that is then forgotten."""
+        self.start()
+        seed = random.randrange(1 << 32)
+        source = random.Random(seed)
+        control = self.control()
+        before = len(os.listdir(f"/proc/{self.session.pid}/fd"))
+        label = LABEL.pack(b"", b"x", 0, 0, 0, 0, 0)
+        null, ends = os.open("/dev/null", os.O_RDWR), os.pipe()
+        specs = [make_spec(words, flags=flags) for words in (["true"], ["sh", "-c", "echo a; read x"], ["nothing"])
+                 for flags in (0, TTY)]
+        bodies = {
+            START: lambda: struct.pack("<IHH", source.randrange(8), 24, 80) + label,
+            ATTACH: lambda: struct.pack("<QII", source.randrange(1, 5000), source.randrange(4), 0),
+            END_INPUT: lambda: struct.pack("<Q", source.randrange(1, 5000)),
+            RESIZE: lambda: struct.pack("<QHHI", source.randrange(1, 5000), 5, 6, 0),
+            FORGET: lambda: struct.pack("<Q", source.randrange(1, 5000)),
+            SIGNAL: lambda: struct.pack("<QiI", source.randrange(1, 5000), 9, 1),
+            LIST: lambda: b"",
+        }
+        for ident in range(1, 5000):
+            op = source.choice(list(bodies))
+            fds = {START: lambda: [source.choice(specs)],
+                   ATTACH: lambda: [source.choice((*ends, null)) for _ in range(source.randrange(1, 3))]}.get(op, list)()
+            control.send(op, ident, bodies[op](), fds)
+            control.drain()
+        control.forget_all()
+        os.close(null), os.close(ends[0]), os.close(ends[1])
+        for spec in specs:
+            os.close(spec)
+        self.assertTrue(self.session.alive, f"seed {seed}")
         wait_until(lambda: len(self.session.processes()) == 2, what=f"no process left, seed {seed}")
         wait_until(lambda: len(os.listdir(f"/proc/{self.session.pid}/fd")) == before, what=f"no descriptor lost, seed {seed}")
 

@@ -64,6 +64,12 @@ struct fake_session {
 	char *exec_argv, *exec_envp, *exec_input; /* of the last command; its input as far as it was there */
 	struct spec_header exec_header;
 	int last_exec_signal;
+	struct init_start start; /* the last */
+	struct init_attach attach; /* the last, of so many, with its descriptors, the test's to close */
+	unsigned n_attached, n_input_ends, n_forgotten;
+	int attached_fds[4];
+	uint64_t list_id; /* INIT_LIST is being answered; 0: none is */
+	size_t list_at;
 	int last_stop_method, last_stop_signal;
 };
 
@@ -102,6 +108,8 @@ struct fake_host {
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */
 	struct caller peer; /* who connects to published sockets */
 	/* What was seen */
+	const struct init_ev_kept *kept; /* what an init says when it is asked for the list */
+	size_t n_kept;
 	struct stream_offer *offers; /* streams that nobody has come for */
 	unsigned n_offers; /* so far */
 	unsigned n_creates, n_kills, n_thaws, n_noted;

@@ -405,6 +405,41 @@ static void serve_exec(struct fake_host *host, struct fake_session *session, con
 		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
 }
 
+static void serve_start(struct fake_host *host, struct fake_session *session, const struct msg *msg)
+{
+	struct init_started started = { .pid = 2, .err = host->exec_error };
+
+	session->last_exec = msg->header.id;
+	memcpy(&session->start, msg->bytes, sizeof(session->start));
+	put(session->init, &started, INIT_START | MSG_REPLY, msg->header.id, sizeof(started), NULL, 0);
+}
+
+static void serve_attach(struct fake_session *session, struct msg *msg)
+{
+	struct init_done done = { 0 };
+
+	memcpy(&session->attach, msg->bytes, sizeof(session->attach));
+	for (size_t i = 0; i < msg->n_fds; i++) {
+		size_t place = session->n_attached++ % ARRAY_SIZE(session->attached_fds);
+		session->attached_fds[place] = steal_fd(&msg->fds[i]);
+	}
+	put(session->init, &done, INIT_ATTACH | MSG_REPLY, msg->header.id, sizeof(done), NULL, 0);
+}
+
+/* As much of the list as the socket takes. */
+static void go_on_with_list(const struct fake_host *host, struct fake_session *session)
+{
+	struct init_done done = { 0 };
+
+	if (!session->list_id || session->init < 0)
+		return;
+	for (; session->list_at < host->n_kept; session->list_at++)
+		if (msg_send(session->init, &host->kept[session->list_at].header, NULL, 0) < 0)
+			return;
+	put(session->init, &done, INIT_LIST | MSG_REPLY, session->list_id, sizeof(done), NULL, 0);
+	session->list_id = 0;
+}
+
 static void serve_stop(struct fake_host *host, struct fake_session *session, const struct init_stop *stop)
 {
 	struct init_done done = { 0 };
@@ -431,6 +466,16 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 	case INIT_EXEC:
 		serve_exec(host, session, &msg);
 		break;
+	case INIT_START:
+		serve_start(host, session, &msg);
+		break;
+	case INIT_ATTACH:
+		serve_attach(session, &msg);
+		break;
+	case INIT_LIST:
+		session->list_id = msg.header.id;
+		session->list_at = 0;
+		break;
 	case INIT_SIGNAL:
 		serve_signal(session, (const void *)msg.bytes);
 		break;
@@ -439,6 +484,8 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 		break;
 	default:
 		session->n_watches += msg.header.op == INIT_WATCH_OUTPUT;
+		session->n_input_ends += msg.header.op == INIT_END_INPUT;
+		session->n_forgotten += msg.header.op == INIT_FORGET;
 		if (msg.header.op == INIT_WATCH_OUTPUT && host->deaf_watch)
 			break;
 		put(session->init, &done, msg.header.op | MSG_REPLY, msg.header.id, sizeof(done), NULL, 0);
@@ -455,6 +502,7 @@ void fake_serve(struct fake_host *host)
 		next = s->next;
 		while (serve_init(host, s))
 			;
+		go_on_with_list(host, s);
 	}
 }
 
