@@ -68,6 +68,37 @@ static bool spend(struct audit_budget *budget, uint64_t now_ns)
 	return true;
 }
 
+static json_t *begin_line(const struct caller *caller, const char *method)
+{
+	json_t *line = json_object();
+
+	json_put(&line, "uid", json_integer(caller->uid));
+	json_put(&line, "pid", json_integer(caller->pid));
+	json_put(&line, "role", json_string(caller->role == ROLE_NONE ? "none" : role_name(caller->role)));
+	json_put(&line, "method", json_string(method));
+	return line;
+}
+
+/* Prints LINE, which is stolen, with what was left out before it. */
+static void end_line(struct audit_budget *budget, json_t *line)
+{
+	if (budget->n_left_out > 0)
+		json_put(&line, "left_out", json_integer((json_int_t)budget->n_left_out));
+	budget->n_left_out = 0;
+	put_line(line);
+}
+
+void audit_refused(struct audit_budget *budget, uint64_t now_ns, const struct caller *caller)
+{
+	json_t *line;
+
+	if (!spend(budget, now_ns))
+		return;
+	line = begin_line(caller, "connect");
+	json_put(&line, "outcome", json_string("denied"));
+	end_line(budget, line);
+}
+
 void audit_write(struct audit_budget *budget, uint64_t now_ns, const struct audit_entry *entry)
 {
 	const json_t *result = json_object_get(entry->answer, "result");
@@ -76,21 +107,14 @@ void audit_write(struct audit_budget *budget, uint64_t now_ns, const struct audi
 
 	if (!spend(budget, now_ns))
 		return;
-	line = json_object();
-	json_put(&line, "uid", json_integer(entry->caller->uid));
-	json_put(&line, "pid", json_integer(entry->caller->pid));
-	json_put(&line, "role", json_string(role_name(entry->caller->role)));
-	json_put(&line, "method", json_string(entry->method->name));
+	line = begin_line(entry->caller, entry->method->name);
 	json_t *session = first_string(entry->params, "session", result, "id");
 	put_known(&line, "session", session ? session : first_string(data, "session", entry->params, "id"));
 	put_known(&line, "owner", first_string(entry->params, "owner", result, "owner"));
 	put_known(&line, "template", first_string(entry->params, "template", NULL, NULL));
 	json_put(&line, "outcome", json_string(audit_outcome(entry->answer)));
 	json_put(&line, "ms", json_integer((json_int_t)(entry->elapsed_ns / NS_PER_MS)));
-	if (budget->n_left_out > 0)
-		json_put(&line, "left_out", json_integer((json_int_t)budget->n_left_out));
-	budget->n_left_out = 0;
-	put_line(line);
+	end_line(budget, line);
 }
 
 void audit_close(struct audit_budget *budget, uid_t uid)

@@ -32,6 +32,9 @@ bool audit_wants(const struct config *config, const struct method *method);
 /* Writes ENTRY, if BUDGET allows it at NOW_NS. */
 void audit_write(struct audit_budget *budget, uint64_t now_ns, const struct audit_entry *entry);
 
+/* Writes that CALLER, who has no role, was refused a connection. BUDGET is that of all who are. */
+void audit_refused(struct audit_budget *budget, uint64_t now_ns, const struct caller *caller);
+
 /* Writes how much was left out, if anything, of the user UID, who has gone. */
 void audit_close(struct audit_budget *budget, uid_t uid);
 

@@ -147,6 +147,8 @@ static void admit(struct server *server, int fd)
 		return;
 	}
 	bool refused = is_refused(server, &caller, client, &refusal);
+	if (refused && caller.role == ROLE_NONE && server->control->config.audit != AUDIT_NONE)
+		audit_refused(&server->refusals, boottime_ns(), &caller);
 	if (refused && server->n_refused >= MAX_REFUSED) {
 		refuse_at_once(fd, &refusal);
 		client_put(client);

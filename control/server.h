@@ -41,6 +41,7 @@ struct server {
 	struct conn *conns;
 	size_t n_conns, n_refused;
 	uint64_t stall_ns; /* a peer that takes nothing, or does not finish a line, is dropped after this */
+	struct audit_budget refusals; /* of connections: whoever is refused is forgotten */
 	uint64_t (*n_answers)[E_KIND_COUNT +
 			      1]; /* by method, in the table's order, and kind of error; the last: none */
 	uint64_t refuse_ns; /* a refused one, after this */

@@ -47,19 +47,22 @@ class Audit(unittest.TestCase):
             other.call("session.create", template="minimal", owner="b/bob")
         with self.assertRaises(RpcError):
             other.call("system.drain", on=True)
+        stranger = self.client_of(3000)
+        self.assertEqual(stranger.receive()["error"]["data"]["kind"], "denied")
         self.client.call("session.remove", session=session)
-        wait_until(lambda: len(self.lines()) >= 5, what="the lines")
+        wait_until(lambda: len(self.lines()) >= 6, what="the lines")
         lines = self.lines()
         self.assertEqual([(e["uid"], e["role"], e["method"], e.get("session"), e.get("owner"), e["outcome"]) for e in lines], [
             (0, "admin", "session.create", session, "a/ann", "ok"),
             (0, "admin", "exec.run", session, None, "ok"),
             (2000, "client", "session.create", None, "b/bob", "denied"),
             (2000, "client", "system.drain", None, None, "denied"),
+            (3000, "none", "connect", None, None, "denied"),
             (0, "admin", "session.remove", session, "a/ann", "ok"),
         ])
         for entry in lines:
             self.assertEqual(entry["pid"], os.getpid())
-            self.assertGreaterEqual(entry["ms"], 0)
+            self.assertGreaterEqual(entry.get("ms", 0), 0)
         for word in ("env-value", "secret-value", "label-value", "argument-value", "stdin-value"):
             self.assertNotIn(word, self.host.log())
 
