@@ -133,6 +133,9 @@ enum exit_code run_stats(struct cli *cli);
 enum exit_code run_each(struct cli *cli); /* stop, remove, pause, resume: the verb's method, for every operand */
 enum exit_code run_stop(struct cli *cli);
 enum exit_code run_exec(struct cli *cli);
+enum exit_code run_ls(struct cli *cli);
+enum exit_code run_cat(struct cli *cli);
+enum exit_code run_cp(struct cli *cli);
 enum exit_code run_events(struct cli *cli);
 enum exit_code run_check(struct cli *cli);
 enum exit_code run_info(struct cli *cli); /* the verb's method, printed member by member */

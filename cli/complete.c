@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/format.h"
 #include "cli/image.h"
+#include "cli/remote.h"
 
 enum { PATIENCE_MS = 300 }; /* a person is waiting at a prompt */
 
@@ -65,11 +66,58 @@ static bool begins_with(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* What a place is called in the help says what may stand there: "[SESSION...]", "created|ready". */
-static void print_kind(const struct cli *cli, const char *kind)
+/* Names of the directory that WORD, "SESSION:DIRECTORY/NAME", leads into; those of directories end with a slash. */
+static void print_remote_names(const struct cli *cli, const char *word)
+{
+	_failure_ struct failure why = { 0 };
+	json_t *result = NULL, *entry;
+	struct place place;
+	size_t i;
+
+	if (place_parse(word, &place, &why) < 0 || !place_is_remote(&place))
+		return;
+	*(strrchr(place.path, '/') + 1) = '\0';
+	client_ask(cli->socket_path, "file.list", place_params(&place), PATIENCE_MS, &result, &why);
+	json_array_foreach (json_object_get(result, "entries"), i, entry) {
+		const char *name = text_of(entry, "path"), *type = text_of(entry, "type");
+		/* A name with a newline in it cannot be told. */
+		if (name && !strchr(name, '\n'))
+			printf("%s:%s%s%s\n", place.session, place.path, name,
+				type && streq(type, "directory") ? "/" : "");
+	}
+	json_decref(result);
+}
+
+/* A session with the colon that a path follows; behind it, the path. */
+static void print_places(const struct cli *cli, const char *word)
+{
+	_failure_ struct failure why = { 0 };
+	json_t *result = NULL, *session;
+	size_t i;
+
+	if (strchr(word, ':')) {
+		print_remote_names(cli, word);
+		return;
+	}
+	client_ask(cli->socket_path, "session.list", NULL, PATIENCE_MS, &result, &why);
+	json_array_foreach (json_object_get(result, "sessions"), i, session) {
+		const char *id = text_of(session, "id"), *state = text_of(session, "state");
+		if (id && state && !streq(state, "ended"))
+			printf("%s:\n", id);
+	}
+	json_decref(result);
+}
+
+/*
+ * What a place is called in the help says what may stand there: "[SESSION...]", "created|ready". WORD is what stands
+ * there already.
+ */
+static void print_kind(const struct cli *cli, const char *kind, const char *word)
 {
 	kind += strspn(kind, "[");
-	if (begins_with(kind, "SESSION"))
+	if (begins_with(kind, "SESSION:") || begins_with(kind, "SESSION[:") || begins_with(kind, "SOURCE"))
+		print_places(cli, word);
+	else if (begins_with(kind, "SESSION"))
 		print_names(cli, "session.list", "sessions", "id");
 	else if (begins_with(kind, "VOLUME"))
 		print_names(cli, "volume.list", "volumes", "name");
@@ -131,14 +179,14 @@ enum exit_code run_complete(struct cli *cli)
 	if (!option && strchr(current, '='))
 		option = wants_value(verb, current);
 	if (option) {
-		print_kind(cli, option->value);
+		print_kind(cli, option->value, "");
 	} else if (current[0] == '-') {
 		print_options(verb ? verb->options : NULL);
 		print_options(global_options);
 	} else if (!verb) {
 		print_verbs(n_operands ? operands[0] : NULL);
 	} else if (n_operands - used < verb->max_words) {
-		print_kind(cli, verb->operands);
+		print_kind(cli, verb->operands, current);
 	}
 	return EXIT_OK;
 }

@@ -6,15 +6,13 @@
 #include <sys/socket.h>
 
 #include "cli/format.h"
-#include "cli/term.h"
-#include "cli/transfer.h"
+#include "cli/safe.h"
 
 enum {
 	CHUNK = 65536,
 	REDRAW_MS = 100, /* how long a program may take to notice the one size before it is told the other */
 	KEY_DETACH_1 = 'P' & 0x1f,
 	KEY_DETACH_2 = 'Q' & 0x1f,
-	MAX_TAIL = 3, /* bytes of a character that is not complete */
 };
 
 enum source { FROM_SIGNALS, FROM_CLIENT, FROM_INPUT, FROM_OUTPUT, FROM_ERRORS, TO_COMMAND, N_SOURCES };
@@ -22,10 +20,7 @@ enum source { FROM_SIGNALS, FROM_CLIENT, FROM_INPUT, FROM_OUTPUT, FROM_ERRORS, T
 /* One way of the command's output to ours. */
 struct outlet {
 	int fd; /* -1 when it has ended */
-	int to;
-	const struct term *filter; /* of the terminal that is to be kept safe, or NULL */
-	char tail[MAX_TAIL]; /* of what was read: a character that is not complete yet */
-	size_t n_tail;
+	struct safe_writer to;
 };
 
 struct loop {
@@ -166,66 +161,20 @@ static int write_input(struct loop *loop)
 
 /* ---- output ---- */
 
-/* Bytes at the end of TEXT that begin a character of UTF-8 and do not complete it. */
-static size_t incomplete(const char *text, size_t n)
-{
-	for (size_t back = 1; back <= MAX_TAIL && back <= n; back++) {
-		unsigned char c = (unsigned char)text[n - back];
-		if ((c & 0xc0) == 0x80)
-			continue;
-		size_t wanted = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
-		return wanted > back ? back : 0;
-	}
-	return 0;
-}
-
-/* Control characters but newlines and tabs are spelled out. */
-static int write_safe(const struct outlet *outlet, const char *text, size_t n)
-{
-	const char *end = text + n;
-	int r = 0;
-
-	while (r == 0 && text < end) {
-		size_t length = strcspn(text, "\n\t");
-		if (length > (size_t)(end - text))
-			length = (size_t)(end - text);
-		_free_ char *part = strndup(text, length), *safe = part ? term_text(outlet->filter, part) : NULL;
-		r = safe ? write_all(outlet->to, safe, strlen(safe)) : -ENOMEM;
-		text += length;
-		if (r == 0 && text < end) {
-			r = *text ? write_all(outlet->to, text, 1) : write_all(outlet->to, "\\x00", 4);
-			text++;
-		}
-	}
-	return r;
-}
-
 /* One portion of output. 0, or a negative errno of our own side. At the end the outlet has none any more. */
 static int read_output(struct outlet *outlet)
 {
-	char bytes[MAX_TAIL + CHUNK + 1];
-	size_t n_tail = outlet->n_tail;
+	char bytes[CHUNK];
+	ssize_t n = RETRY_EINTR(read(outlet->fd, bytes, sizeof(bytes)));
 
-	memcpy(bytes, outlet->tail, n_tail);
-	ssize_t n = RETRY_EINTR(read(outlet->fd, bytes + n_tail, CHUNK));
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n < 0 && errno != ECONNRESET && errno != EIO)
 		return -errno;
-	if (n <= 0) {
-		outlet->fd = -1;
-		outlet->n_tail = 0;
-		bytes[n_tail] = '\0';
-		return n_tail ? write_safe(outlet, bytes, n_tail) : 0;
-	}
-	size_t all = n_tail + (size_t)n;
-	if (!outlet->filter)
-		return write_all(outlet->to, bytes, all);
-	outlet->n_tail = incomplete(bytes, all);
-	memcpy(outlet->tail, bytes + all - outlet->n_tail, outlet->n_tail);
-	all -= outlet->n_tail;
-	bytes[all] = '\0';
-	return write_safe(outlet, bytes, all);
+	if (n > 0)
+		return safe_write(&outlet->to, bytes, (size_t)n);
+	outlet->fd = -1;
+	return safe_end(&outlet->to);
 }
 
 static int on_output(struct loop *loop, struct outlet *outlet)
@@ -357,7 +306,6 @@ static void finish(struct loop *loop)
 int interact(struct interaction *interaction, enum interaction_end *ret_end, json_t **ret_result, int *ret_signal,
 	struct failure *why)
 {
-	static const struct term any_tty = { .tty = true, .utf8 = true };
 	struct loop *loop = calloc(1, sizeof(*loop));
 
 	if (!loop)
@@ -365,12 +313,8 @@ int interact(struct interaction *interaction, enum interaction_end *ret_end, jso
 	*loop = (struct loop){ .with = interaction,
 		.console = { .fd = -1, .signal_fd = -1 },
 		.input_ended = interaction->in_fd < 0,
-		.outlets = { { .fd = interaction->from_fd,
-				     .to = STDOUT_FILENO,
-				     .filter = interaction->filter_out ? &any_tty : NULL },
-			{ .fd = interaction->errors_fd,
-				.to = STDERR_FILENO,
-				.filter = interaction->filter_err ? &any_tty : NULL } },
+		.outlets = { { interaction->from_fd, { .fd = STDOUT_FILENO, .filter = interaction->filter_out } },
+			{ interaction->errors_fd, { .fd = STDERR_FILENO, .filter = interaction->filter_err } } },
 		.why = why };
 	fflush(stdout);
 	int r = begin(loop);

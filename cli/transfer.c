@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "cli/format.h"
 #include "wire/def.h"
@@ -80,8 +81,45 @@ int write_all(int fd, const void *bytes, size_t n)
 	return r;
 }
 
+/* Through a pipe, without a copy into this process. 1: the kernel cannot, and nothing was moved. */
+static int splice_all(struct transfer *transfer, int in, int out)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return 1;
+	_close_ int reader = ends[0], writer = ends[1];
+	fcntl(writer, F_SETPIPE_SZ, CHUNK); /* a smaller one does, too */
+	for (bool begun = false;; begun = true) {
+		ssize_t n = RETRY_EINTR(splice(in, NULL, writer, NULL, CHUNK, SPLICE_F_MOVE));
+		if (n <= 0)
+			return n == 0 ? 0 : begun ? -errno : 1;
+		while (n > 0) {
+			ssize_t moved = RETRY_EINTR(splice(reader, NULL, out, NULL, (size_t)n, SPLICE_F_MOVE));
+			if (moved <= 0)
+				return moved < 0 ? -errno : -EIO;
+			n -= moved;
+			transfer_add(transfer, (uint64_t)moved);
+		}
+	}
+}
+
+/* Whether it can be spliced to: what is appended to, and a terminal, cannot. */
+static bool is_plain_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !(fcntl(fd, F_GETFL) & O_APPEND);
+}
+
 int transfer_all(struct transfer *transfer, int in, int out)
 {
+	if (is_plain_file(out)) {
+		int r = splice_all(transfer, in, out);
+		if (r <= 0)
+			return r;
+	}
+
 	_free_ char *buffer = malloc(CHUNK);
 
 	if (!buffer)

@@ -89,6 +89,12 @@ static const struct option limit_options[] = {
 	{ 0 },
 };
 
+static const struct option ls_options[] = {
+	{ "long",      'l', NULL, OPT_SWITCH, NULL, "modes, owners, sizes and times, too" },
+	{ "recursive", 'R', NULL, OPT_SWITCH, NULL, "and what is in the directories below" },
+	{ 0 },
+};
+
 static const struct option stop_options[] = {
 	{ "all", 0, NULL, OPT_SWITCH, NULL, "every session that you may see, all at the same time" },
 	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds",
@@ -166,6 +172,14 @@ const struct verb verb_table[] = {
 	  "Waits for the command and prints what it printed. Standard input goes along, to its end, if it is no terminal and\n"
 	  "holds text of at most 1 MiB. The exit status is the command's, or 128 and the number of the signal that ended it;\n"
 	  "an error of carrel's own is told on standard error, as for every verb." },
+	{ "cp", "SOURCE... TARGET", "copy files and directories into and out of sessions", NULL, run_cp, 2, MAX_WORDS, false,
+	  NULL,
+	  "One side is SESSION:PATH, the other a path of this host; ./NAME is a file whose name has a colon. Into a directory\n"
+	  "that is there a copy gets the name of its source; DIRECTORY/. is what is in it. A file appears under its name when\n"
+	  "it is complete. With - for SOURCE or TARGET a tar is read from standard input or written to standard output.\n"
+	  "What comes here belongs to you, and nothing of it lands outside of TARGET; links are copied as links." },
+	{ "ls", "SESSION[:PATH]", "list a directory of a session", "file.list", run_ls, 1, 1, false, ls_options, NULL },
+	{ "cat", "SESSION:PATH...", "print files of sessions", "file.read", run_cat, 1, MAX_WORDS, false, NULL, NULL },
 	{ "stats", "[SESSION...]", "show what sessions use", "session.stats", run_stats, 0, MAX_WORDS, false, NULL,
 	  "Without operands: all sessions that you may see and that have not ended." },
 	{ "limit", "SESSION...", "change limits of sessions that run", "session.set_limits", run_each, 1, MAX_WORDS, false,

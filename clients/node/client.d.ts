@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Duplex } from 'node:stream';
+import { Duplex, Readable, Writable } from 'node:stream';
 
 import { CallOptions } from './base.js';
 import * as generated from './methods.js';
@@ -35,6 +35,14 @@ export class Client implements generated.Methods {
 	call(method: string, params?: object, options?: CallOptions): Promise<any>;
 	/** The stream that a method offers. An offer works once, and not for long. */
 	openStream(offer: generated.StreamOffer): Promise<Duplex>;
+	/** A file of a session into TARGET; rejects when it was not all of it. */
+	download(session: string, path: string, target: Writable, params?: object): Promise<any>;
+	/** All of SOURCE into a file of a session, which appears when it is complete. */
+	upload(session: string, path: string, source: Readable | Iterable<any> | AsyncIterable<any>, params?: object): Promise<any>;
+	/** A directory of a session into TARGET, as a tar. What comes out of a session is hostile: unpack it with care. */
+	getArchive(session: string, path: string, target: Writable, params?: object): Promise<any>;
+	/** Unpacks the tar SOURCE below a directory of a session. */
+	putArchive(session: string, path: string, source: Readable | AsyncIterable<any>, params?: object): Promise<any>;
 	/**
 	 * Events as they happen, without end. When the connection breaks, as when carrel is started again, a new one goes
 	 * on behind the last event seen. If events are no longer kept, the next one is {kind: "events.gone", gone}.

@@ -2,6 +2,7 @@
 // The client: every method of the interface, and what needs more than one call.
 
 import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { CarrelError, ConnectionError } from './base.js';
@@ -45,6 +46,53 @@ export class Client {
 		const socket = await connect(this.streamPath);
 		socket.write(JSON.stringify({ token: offer.token }) + '\n');
 		return socket;
+	}
+
+	/** What file.read or archive.get sends, into a Writable. */
+	async #receive(method, params, target) {
+		const opened = await this.call(method, params);
+		const stream = await this.openStream(opened.stream);
+		await pipeline(stream, target);
+		// Only this says that what came is all.
+		const outcome = await this.call('file.wait', { session: params.session, transfer: opened.transfer });
+		if (outcome.size_bytes !== stream.bytesRead)
+			throw new ConnectionError(`${stream.bytesRead} of ${outcome.size_bytes} bytes came`);
+		return outcome;
+	}
+
+	/** A Readable, or anything that pipeline() takes, into file.write or archive.put. */
+	async #send(method, params, source, counted) {
+		const opened = await this.call(method, params);
+		const wait = { session: params.session, transfer: opened.transfer };
+		const stream = await this.openStream(opened.stream);
+		const before = stream.bytesWritten;
+		try {
+			await pipeline(source, stream);
+		} catch (error) {
+			// The other side may have ended it, and says why. With this number of bytes nothing is put in place.
+			if (error.code === 'EPIPE' || error.code === 'ECONNRESET')
+				await this.call('file.wait', counted ? { ...wait, size_bytes: 0 } : wait);
+			throw error;
+		} finally {
+			stream.destroy();
+		}
+		return this.call('file.wait', counted ? { ...wait, size_bytes: stream.bytesWritten - before } : wait);
+	}
+
+	download(session, path, target, params = {}) {
+		return this.#receive('file.read', { ...params, session, path, stream: true }, target);
+	}
+
+	upload(session, path, source, params = {}) {
+		return this.#send('file.write', { ...params, session, path, stream: true }, source, true);
+	}
+
+	getArchive(session, path, target, params = {}) {
+		return this.#receive('archive.get', { ...params, session, path }, target);
+	}
+
+	putArchive(session, path, source, params = {}) {
+		return this.#send('archive.put', { ...params, session, path }, source, false);
 	}
 
 	async *followEvents({ since, reconnectMs = 30000, ...selection } = {}) {

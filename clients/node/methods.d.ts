@@ -59,6 +59,7 @@ export interface Session {
 	endpoints: Record<string, Endpoint>;
 	limits: Record<string, LimitValue>;
 	labels: Record<string, string>;
+	restarts: number;
 	volumes: Array<any>;
 	timeline: Array<Step>;
 }
@@ -93,6 +94,7 @@ export interface Stats {
 	cpu: Record<string, number | null> | null;
 	pids: Record<string, number | null> | null;
 	io: any;
+	network: any;
 	pressure: any;
 	limits: Record<string, LimitValue>;
 }
@@ -145,7 +147,9 @@ export interface Template {
 	image: string;
 	limits: Record<string, number>;
 	ttl_seconds: number | null;
+	max_ttl_seconds: number | null;
 	idle_timeout_seconds: number | null;
+	max_sessions: number | null;
 	grace_seconds: number;
 	egress: string;
 	egress_allowed: Array<string>;
@@ -197,8 +201,51 @@ export interface Subscription {
 }
 
 export interface StreamOffer {
-	token: string;
-	expires_in_seconds: number;
+	token?: string;
+	expires_in_seconds?: number;
+	fd?: number;
+}
+
+export interface FileStat {
+	type: "file" | "directory" | "symlink" | "fifo" | "socket" | "char-device" | "block-device" | "unknown";
+	size_bytes: number;
+	mode: string;
+	uid: number;
+	gid: number;
+	modified_at: string | null;
+	links: number;
+	target?: string | null;
+}
+
+export interface FileEntry extends FileStat {
+	path: string;
+	unread?: string | null;
+}
+
+export interface FileList {
+	entries: Array<FileEntry>;
+	next_cursor: string | null;
+}
+
+export interface FileContent extends FileStat {
+	content: string;
+	encoding: "utf-8" | "base64";
+	length: number;
+}
+
+export interface FileStream extends FileStat {
+	transfer: string;
+	stream: StreamOffer;
+	length: number | null;
+}
+
+export interface Transfer {
+	transfer: string;
+	stream: StreamOffer;
+}
+
+export interface Removed {
+	removed: number;
 }
 
 export interface Limits {
@@ -1005,7 +1052,7 @@ export interface SessionMethods {
 	extend(params: SessionExtendParams, options?: CallOptions): Promise<Session>;
 }
 
-/** volume.* */
+/** What outlives sessions. */
 export interface VolumeMethods {
 	/** Volumes by name, a page at a time. Answers with {volumes: [volume], next_cursor}: null on the last page. */
 	list(params?: VolumeListParams, options?: CallOptions): Promise<any>;
@@ -1015,7 +1062,7 @@ export interface VolumeMethods {
 	remove(params: VolumeRemoveParams, options?: CallOptions): Promise<any>;
 }
 
-/** pool.* */
+/** Sessions that are ready. */
 export interface PoolMethods {
 	/** Sessions that are kept ready: all pools that have or are to have any, or one template's. Answers with {pools: [{template, size, ready, starting, claims, misses}]}. */
 	get(params?: PoolGetParams, options?: CallOptions): Promise<any>;
@@ -1041,7 +1088,7 @@ export interface ExecMethods {
 	list(params: ExecListParams, options?: CallOptions): Promise<any>;
 }
 
-/** docker.* */
+/** The Docker daemon of a session. */
 export interface DockerMethods {
 	/** Builds an image from a directory of the session, with its own Docker daemon. Tells its progress by events, too; ends when the client goes away. Answers with {image_tag, image_id, logs, truncated, dropped_bytes, metrics: {image_size_mb, elapsed_seconds}}; a megabyte is a million bytes. */
 	build(params: DockerBuildParams, options?: CallOptions): Promise<any>;
@@ -1057,35 +1104,35 @@ export interface DockerMethods {
 	images(params: DockerImagesParams, options?: CallOptions): Promise<any>;
 }
 
-/** file.* */
+/** Files in sessions. */
 export interface FileMethods {
 	/** What a file in a session is. Answers with {type, size_bytes, mode, uid, gid, modified_at, links, target}: target of a symlink only. */
-	stat(params: FileStatParams, options?: CallOptions): Promise<any>;
+	stat(params: FileStatParams, options?: CallOptions): Promise<FileStat>;
 	/** What is in a directory, in order of names, a page at a time. Answers with {entries: [{path, …as file.stat, unread}], next_cursor}: paths relative to the directory; unread: why a directory could not be gone into; null on the last page. */
-	list(params: FileListParams, options?: CallOptions): Promise<any>;
+	list(params: FileListParams, options?: CallOptions): Promise<FileList>;
 	/** The contents of a regular file: up to 1 MiB in the answer, more by a stream. Answers with {content, encoding, length, …as file.stat}, or {transfer, stream, length, …as file.stat} with so many bytes to come (null: up to the end). */
-	read(params: FileReadParams, options?: CallOptions): Promise<any>;
+	read(params: FileReadParams, options?: CallOptions): Promise<FileContent | FileStream>;
 	/** Writes a regular file, which appears, or replaces what has its name, when it is complete; a failure leaves nothing. By a stream: send, end your side, then file.wait. Answers with as file.stat; or {transfer, stream}. */
-	write(params: FileWriteParams, options?: CallOptions): Promise<any>;
+	write(params: FileWriteParams, options?: CallOptions): Promise<FileStat | Transfer>;
 	/** Makes a directory. Answers with as file.stat. */
-	mkdir(params: FileMkdirParams, options?: CallOptions): Promise<any>;
+	mkdir(params: FileMkdirParams, options?: CallOptions): Promise<FileStat>;
 	/** Gives a file or directory another name in the same file system. Answers with as file.stat, of the new name. */
-	move(params: FileMoveParams, options?: CallOptions): Promise<any>;
+	move(params: FileMoveParams, options?: CallOptions): Promise<FileStat>;
 	/** Removes a file, a symlink or a directory. Answers with {removed}: how many. */
-	delete(params: FileDeleteParams, options?: CallOptions): Promise<any>;
+	delete(params: FileDeleteParams, options?: CallOptions): Promise<Removed>;
 	/** Answers when a stream of file.read, file.write, archive.get or archive.put has ended, with how. An outcome is kept for 60 seconds. Answers with {transfer, size_bytes}, of a written file …as file.stat, of an archive {entries, skipped, first_skipped}. */
 	wait(params: FileWaitParams, options?: CallOptions): Promise<any>;
 }
 
-/** archive.* */
+/** Directories of sessions as tar. */
 export interface ArchiveMethods {
 	/** A directory with all that is in it, or one file, as a tar by a stream. Sockets and devices are left out. Answers with {transfer, stream}. */
-	get(params: ArchiveGetParams, options?: CallOptions): Promise<any>;
+	get(params: ArchiveGetParams, options?: CallOptions): Promise<Transfer>;
 	/** Unpacks a tar that comes by a stream below a directory, and nowhere else. Modes, times, links and holes are kept; owners where the user may; devices are left out. Answers with {transfer, stream}. */
-	put(params: ArchivePutParams, options?: CallOptions): Promise<any>;
+	put(params: ArchivePutParams, options?: CallOptions): Promise<Transfer>;
 }
 
-/** terminal.* */
+/** Terminals that outlive connections. */
 export interface TerminalMethods {
 	/** A terminal that outlives connections, with a shell or another command; one of this name that is there is attached to. It first shows what it showed before, up to 64 KiB. Answers with {terminal, exec, pid, created, stream}; the methods exec.* take either name. */
 	open(params: TerminalOpenParams, options?: CallOptions): Promise<any>;
@@ -1093,7 +1140,7 @@ export interface TerminalMethods {
 	attach(params: TerminalAttachParams, options?: CallOptions): Promise<any>;
 }
 
-/** port.* */
+/** Ports of sessions. */
 export interface PortMethods {
 	/** A connection to a port of a session, its loopback included, or to a socket in it. Answers with {token, expires_in_seconds}: see streams; or {via: "fd"} and the descriptor. */
 	connect(params: PortConnectParams, options?: CallOptions): Promise<any>;

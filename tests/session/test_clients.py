@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client libraries against a real carrel: every type they promise, errors, threads, events over a restart."""
 
+import io
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -121,6 +123,15 @@ class Python(Clients):
             "session.create": session.create("minimal", id="types", labels={"a": "b"}, ttl_seconds=600),
             "session.ensure": session.ensure("per-owner", template="minimal", owner="types"),
             "exec.run": self.client.exec.run("types", ["echo", "x"]),
+            "file.write": self.client.file.write("types", "/tmp/f", content="text", mode="0600"),
+            "file.read": self.client.file.read("types", "/tmp/f"),
+            "file.stat": self.client.file.stat("types", "/tmp/f"),
+            "file.list": self.client.file.list("types", "/tmp"),
+            "file.mkdir": self.client.file.mkdir("types", "/tmp/d/e", create_parents=True),
+            "file.move": self.client.file.move("types", "/tmp/f", "/tmp/d/g"),
+            "archive.get": self.client.archive.get("types", "/tmp/d"),
+            "archive.put": self.client.archive.put("types", "/tmp/d"),
+            "file.delete": self.client.file.delete("types", "/tmp/d", recursive=True),
             "session.get": session.get("types"),
             "session.list": session.list(limit=1),
             "session.wait": session.wait("types", for_="ready"),
@@ -129,7 +140,7 @@ class Python(Clients):
             "session.pause": session.pause("types"),
             "session.resume": session.resume("types"),
             "session.heartbeat": session.heartbeat("types"),
-            "session.extend": session.extend("types", None),
+            "session.extend": session.extend("types", ttl_seconds=None),
             "events.subscribe": self.client.events.subscribe(session="types"),
             "session.stop": session.stop("types", grace_seconds=0.1),
             "session.remove": session.remove("types"),
@@ -165,6 +176,30 @@ class Python(Clients):
             hasty.session.get("slow")
         with self.assertRaises(OSError):
             carrel.Client("/nonexistent/api.sock")
+
+    def test_contents_of_any_size(self):
+        self.client.session.create("minimal", id="files")
+        data = os.urandom(5_000_000)
+        wrote = self.client.upload("files", "/tmp/sub/f", io.BytesIO(data), create_parents=True)
+        self.assertEqual(wrote["size_bytes"], len(data))
+        back = io.BytesIO()
+        self.client.download("files", "/tmp/sub/f", back)
+        self.assertEqual(back.getvalue(), data)
+        archive = io.BytesIO()
+        self.client.get_archive("files", "/tmp/sub", archive)
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as tar:
+            self.assertEqual([m.size for m in tar if m.isfile()], [len(data)])
+        archive.seek(0)
+        self.client.put_archive("files", "/tmp/copy", archive, create_parents=True)
+        self.assertEqual(self.client.file.stat("files", "/tmp/copy/f")["size_bytes"], len(data))
+        with self.assertRaises(carrel.Error) as caught:
+            self.client.upload("files", "/proc/version", io.BytesIO(b"x"))
+        self.assertIsNotNone(caught.exception.errno)
+        result, fds = self.client.call_fds("file.read", {"session": "files", "path": "/tmp/sub/f", "stream": True})
+        with carrel.Stream(fds[0]) as stream:
+            self.assertEqual(len(fds), 1)
+            self.assertEqual(stream.readall(), data)
 
     def test_threads_share_a_client(self):
         self.client.session.create("minimal", id="busy")
@@ -275,6 +310,31 @@ class Node(Clients):
             console.log('all of it');
         """)
         self.assertEqual(said, "all of it\n", "and it ends although a connection is open")
+
+    def test_contents_of_any_size(self):
+        self.client.session.create("minimal", id="files")
+        said = self.node("""
+            import assert from 'node:assert/strict';
+            import { randomBytes } from 'node:crypto';
+            import { PassThrough, Readable } from 'node:stream';
+            import { buffer } from 'node:stream/consumers';
+            import { Client, CarrelError } from 'carrel';
+            const client = await Client.connect();
+            const data = randomBytes(5000000);
+            const wrote = await client.upload('files', '/tmp/sub/f', Readable.from([data]), {create_parents: true});
+            assert.equal(wrote.size_bytes, data.length);
+            const through = new PassThrough();
+            const [back] = await Promise.all([buffer(through), client.download('files', '/tmp/sub/f', through)]);
+            assert.ok(back.equals(data));
+            const tar = new PassThrough();
+            const [archive] = await Promise.all([buffer(tar), client.getArchive('files', '/tmp/sub', tar)]);
+            await client.putArchive('files', '/tmp/copy', Readable.from([archive]), {create_parents: true});
+            assert.equal((await client.file.stat({session: 'files', path: '/tmp/copy/f'})).size_bytes, data.length);
+            await assert.rejects(client.upload('files', '/proc/version', Readable.from(['x'])), (e) =>
+                e instanceof CarrelError && e.errno !== null);
+            console.log('all of it');
+        """)
+        self.assertEqual(said, "all of it\n")
 
     def test_logs_and_events(self):
         self.client.session.create("minimal", id="talks", command=["/bin/busybox", "sh", "-c",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import _methods as generated
 from ._base import Error, given
@@ -69,6 +69,49 @@ class Client(generated.Methods):
     def open_stream(self, offer: Mapping[str, Any]) -> Stream:
         """The stream that a method offers: {"token", …} becomes a connection. It works once, and not for long."""
         return Stream.connect(self.stream_path, offer["token"])
+
+    # ---- contents of any size
+
+    def download(self, session: str, path: str, target: BinaryIO, **params: Any) -> dict[str, Any]:
+        """Writes a file of a session to TARGET; raises when it was not all of it. Parameters of file.read are taken."""
+        return self._receive("file.read", {"session": session, "path": path, "stream": True, **params}, target)
+
+    def upload(self, session: str, path: str, source: BinaryIO, **params: Any) -> dict[str, Any]:
+        """Writes all of SOURCE to a file of a session, which appears when it is complete. Parameters of file.write are
+        taken."""
+        return self._send("file.write", {"session": session, "path": path, "stream": True, **params}, source)
+
+    def get_archive(self, session: str, path: str, target: BinaryIO, **params: Any) -> dict[str, Any]:
+        """Writes a directory of a session to TARGET, as a tar. Take tarfile's filter "data" to unpack it: what comes out
+        of a session is hostile."""
+        return self._receive("archive.get", {"session": session, "path": path, **params}, target)
+
+    def put_archive(self, session: str, path: str, source: BinaryIO, **params: Any) -> dict[str, Any]:
+        """Unpacks the tar SOURCE below a directory of a session. Parameters of archive.put are taken."""
+        return self._send("archive.put", {"session": session, "path": path, **params}, source)
+
+    def _receive(self, method: str, params: Mapping[str, Any], target: BinaryIO) -> dict[str, Any]:
+        opened = self.call(method, given(params))
+        with self.open_stream(opened["stream"]) as stream:
+            received = stream.copy_to(target)
+        # Only this says that what came is all.
+        outcome = self.call("file.wait", {"session": params["session"], "transfer": opened["transfer"]})
+        if outcome["size_bytes"] != received:
+            raise ConnectionError(f"{received} of {outcome['size_bytes']} bytes came")
+        return outcome
+
+    def _send(self, method: str, params: Mapping[str, Any], source: BinaryIO) -> dict[str, Any]:
+        opened = self.call(method, given(params))
+        wait = {"session": params["session"], "transfer": opened["transfer"]}
+        with self.open_stream(opened["stream"]) as stream:
+            try:
+                sent = stream.copy_from(source)
+                stream.close_write()
+            except (BrokenPipeError, ConnectionResetError):
+                # The other side ended it, and says why. With this number of bytes nothing is put in place.
+                self.call("file.wait", {**wait, "size_bytes": 0} if method == "file.write" else wait)
+                raise
+            return self.call("file.wait", {**wait, "size_bytes": sent} if method == "file.write" else wait)
 
     # ---- iterators, each on a connection of its own
 

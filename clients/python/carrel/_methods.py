@@ -12,8 +12,9 @@ __all__ = [
     "SessionState", "EndReason", "Isolation", "End", "Endpoint", "LimitValue", "Step", "Session", "EnsuredSession",
     "SessionList", "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check",
     "TemplateEndpoint", "Template", "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer",
-    "Limits", "NotFound", "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState", "Timeout",
-    "NotReady", "Failed", "Unavailable", "Draining", "InvalidParams",
+    "FileStat", "FileEntry", "FileList", "FileContent", "FileStream", "Transfer", "Removed", "Limits", "NotFound",
+    "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState", "Timeout", "NotReady", "Failed",
+    "Unavailable", "Draining", "InvalidParams",
 ]
 
 Call = Callable[..., Any]
@@ -75,6 +76,7 @@ class Session(TypedDict):
     endpoints: dict[str, Endpoint]
     limits: dict[str, LimitValue]
     labels: dict[str, str]
+    restarts: int
     volumes: list[Any]
     timeline: list[Step]
 
@@ -109,6 +111,7 @@ class Stats(TypedDict):
     cpu: dict[str, float | None] | None
     pids: dict[str, float | None] | None
     io: Any
+    network: Any
     pressure: Any
     limits: dict[str, LimitValue]
 
@@ -161,7 +164,9 @@ class Template(TypedDict):
     image: str
     limits: dict[str, float]
     ttl_seconds: float | None
+    max_ttl_seconds: float | None
     idle_timeout_seconds: float | None
+    max_sessions: int | None
     grace_seconds: float
     egress: str
     egress_allowed: list[str]
@@ -211,8 +216,51 @@ class Subscription(TypedDict):
 
 
 class StreamOffer(TypedDict):
-    token: str
-    expires_in_seconds: float
+    token: NotRequired[str]
+    expires_in_seconds: NotRequired[float]
+    fd: NotRequired[int]
+
+
+class FileStat(TypedDict):
+    type: Literal["file", "directory", "symlink", "fifo", "socket", "char-device", "block-device", "unknown"]
+    size_bytes: int
+    mode: str
+    uid: int
+    gid: int
+    modified_at: str | None
+    links: int
+    target: NotRequired[str | None]
+
+
+class FileEntry(FileStat):
+    path: str
+    unread: NotRequired[str | None]
+
+
+class FileList(TypedDict):
+    entries: list[FileEntry]
+    next_cursor: str | None
+
+
+class FileContent(FileStat):
+    content: str
+    encoding: Literal["utf-8", "base64"]
+    length: int
+
+
+class FileStream(FileStat):
+    transfer: str
+    stream: StreamOffer
+    length: int | None
+
+
+class Transfer(TypedDict):
+    transfer: str
+    stream: StreamOffer
+
+
+class Removed(TypedDict):
+    removed: int
 
 
 class Limits(TypedDict, total=False):
@@ -680,7 +728,7 @@ class SessionMethods:
 
 
 class VolumeMethods:
-    """volume.*"""
+    """What outlives sessions."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -717,7 +765,7 @@ class VolumeMethods:
 
 
 class PoolMethods:
-    """pool.*"""
+    """Sessions that are ready."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -881,7 +929,7 @@ class ExecMethods:
 
 
 class DockerMethods:
-    """docker.*"""
+    """The Docker daemon of a session."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -999,7 +1047,7 @@ class DockerMethods:
 
 
 class FileMethods:
-    """file.*"""
+    """Files in sessions."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -1012,7 +1060,7 @@ class FileMethods:
         follow: bool | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> FileStat:
         """What a file in a session is.
 
         session: the session's id
@@ -1037,7 +1085,7 @@ class FileMethods:
         cursor: str | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> FileList:
         """What is in a directory, in order of names, a page at a time.
 
         session: the session's id
@@ -1068,7 +1116,7 @@ class FileMethods:
         via: Literal["token", "fd"] | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> FileContent | FileStream:
         """The contents of a regular file: up to 1 MiB in the answer, more by a stream.
 
         session: the session's id
@@ -1104,7 +1152,7 @@ class FileMethods:
         via: Literal["token", "fd"] | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> FileStat | Transfer:
         """Writes a regular file, which appears, or replaces what has its name, when it is complete; a failure leaves
         nothing. By a stream: send, end your side, then file.wait.
 
@@ -1138,7 +1186,7 @@ class FileMethods:
         create_parents: bool | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> FileStat:
         """Makes a directory.
 
         session: the session's id
@@ -1165,7 +1213,7 @@ class FileMethods:
         replace: bool | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> FileStat:
         """Gives a file or directory another name in the same file system.
 
         session: the session's id
@@ -1191,7 +1239,7 @@ class FileMethods:
         recursive: bool | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> Removed:
         """Removes a file, a symlink or a directory.
 
         session: the session's id
@@ -1223,7 +1271,7 @@ class FileMethods:
 
 
 class ArchiveMethods:
-    """archive.*"""
+    """Directories of sessions as tar."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -1236,7 +1284,7 @@ class ArchiveMethods:
         via: Literal["token", "fd"] | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> Transfer:
         """A directory with all that is in it, or one file, as a tar by a stream. Sockets and devices are left out.
 
         session: the session's id
@@ -1261,7 +1309,7 @@ class ArchiveMethods:
         via: Literal["token", "fd"] | None = None,
         user: str | None = None,
         timeout_seconds: float | None = None,
-    ) -> Any:
+    ) -> Transfer:
         """Unpacks a tar that comes by a stream below a directory, and nowhere else. Modes, times, links and holes are
         kept; owners where the user may; devices are left out.
 
@@ -1282,7 +1330,7 @@ class ArchiveMethods:
 
 
 class TerminalMethods:
-    """terminal.*"""
+    """Terminals that outlive connections."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -1334,7 +1382,7 @@ class TerminalMethods:
 
 
 class PortMethods:
-    """port.*"""
+    """Ports of sessions."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
