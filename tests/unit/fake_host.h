@@ -79,6 +79,7 @@ struct fake_host {
 	struct template templates[4];
 	int super; /* the supervisor's end of the channel */
 	struct fake_session *sessions;
+	struct super_ev_volumes volumes; /* those on the host; of the first message of the list, and the only one */
 	bool ready;
 	struct loop_timer tick;
 	struct rlimit file_size; /* before host_disk_full() */
@@ -87,6 +88,7 @@ struct fake_host {
 	bool hold_create; /* SUPER_CREATE is not answered ... */
 	uint64_t held_id; /* ... this one was not */
 	char held_session[NAME_SIZE];
+	int remove_error; /* negative: SUPER_REMOVE_VOLUME fails so, once */
 	struct err limits_error; /* num < 0: SUPER_SET_LIMITS fails so */
 	bool hold_limits; /* SUPER_SET_LIMITS is not answered */
 	bool hold_gone; /* no SUPER_EV_GONE after a kill */
@@ -112,7 +114,7 @@ struct fake_host {
 	size_t n_kept;
 	struct stream_offer *offers; /* streams that nobody has come for */
 	unsigned n_offers; /* so far */
-	unsigned n_creates, n_kills, n_thaws, n_noted;
+	unsigned n_creates, n_kills, n_thaws, n_noted, n_removes;
 };
 
 /* A directory, a configuration with the templates "plain", "http", "tcp" and "exec", nothing running. */

@@ -209,6 +209,8 @@ static void answer_done(struct fake_host *host, const struct msg_header *request
 
 static void answer_list(struct fake_host *host, const struct msg_header *request)
 {
+	if (host->volumes.n > 0)
+		put(host->super, &host->volumes, SUPER_EV_VOLUMES, 0, sizeof(host->volumes), NULL, 0);
 	for (struct fake_session *s = host->sessions; s; s = s->next) {
 		struct super_ev_session ev = { .state = s->ending ? SUPER_ENDING : SUPER_LIVE,
 			.limits = s->limits,
@@ -282,6 +284,50 @@ static void answer_set_limits(struct fake_host *host, const struct super_set_lim
 	put(host->super, &set, SUPER_SET_LIMITS | MSG_REPLY, request->header.id, sizeof(set), NULL, 0);
 }
 
+static void add_volumes(struct fake_host *host, const struct super_create *request)
+{
+	struct super_ev_volumes *volumes = &host->volumes;
+
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++) {
+		bool there = !request->volumes[i][0];
+		for (size_t j = 0; j < volumes->n; j++)
+			there = there || streq(volumes->names[j], request->volumes[i]);
+		if (!there)
+			memcpy(volumes->names[volumes->n++], request->volumes[i], NAME_SIZE);
+	}
+}
+
+static void answer_remove_volume(struct fake_host *host, const struct super_volume *request)
+{
+	struct super_ev_volumes *volumes = &host->volumes;
+	int error = host->remove_error ? host->remove_error : -ENOENT;
+
+	host->n_removes++;
+	for (size_t i = 0; i < volumes->n && host->remove_error == 0; i++)
+		if (streq(volumes->names[i], request->name)) {
+			memmove(volumes->names[i], volumes->names[volumes->n - 1], NAME_SIZE);
+			volumes->n--;
+			error = 0;
+		}
+	host->remove_error = 0;
+	answer_done(host, &request->header, error);
+}
+
+static void answer_connect(struct fake_host *host, const struct super_session *request)
+{
+	struct fake_session *session = host_session(host, request->id);
+	struct super_done done = { 0 };
+	int fds[SUPER_FD_COUNT];
+
+	if (!session) {
+		answer_done(host, &request->header, -ESRCH);
+		return;
+	}
+	connect_init(host, session, fds);
+	put(host->super, &done, SUPER_CONNECT | MSG_REPLY, request->header.id, sizeof(done), &fds[SUPER_FD_INIT], 1);
+	close(fds[SUPER_FD_INIT]);
+}
+
 static bool serve_super(struct fake_host *host)
 {
 	struct msg msg;
@@ -298,7 +344,14 @@ static bool serve_super(struct fake_host *host)
 	case SUPER_CHECK:
 		answer_check(host, &msg.header);
 		break;
+	case SUPER_CONNECT:
+		answer_connect(host, (const void *)msg.bytes);
+		break;
+	case SUPER_REMOVE_VOLUME:
+		answer_remove_volume(host, (const void *)msg.bytes);
+		break;
 	case SUPER_CREATE:
+		add_volumes(host, (const void *)msg.bytes);
 		answer_create(host, (const void *)msg.bytes, msg.fds[0]);
 		break;
 	case SUPER_SET_LIMITS:
