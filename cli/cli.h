@@ -6,7 +6,7 @@
  *
  * A command is a row of the verb table (verbs.c): what it is called, its operands and options, the method it calls.
  * Parsing (args.c), help (help.c) and completion (complete.c) follow from the table; the functions that do the work
- * are in verbs_session.c, verbs_exec.c, verbs_volume.c, verbs_host.c and verbs_image.c. What those share: client.c (socket and JSON-RPC), failure.c
+ * are in verbs_session.c, verbs_exec.c, verbs_port.c, verbs_volume.c, verbs_host.c and verbs_image.c. What those share: client.c (socket and JSON-RPC), failure.c
  * (what went wrong, exit codes, hints), term.c and table.c (terminals, tables), format.c (numbers and times in words).
  *
  * Links libc and jansson; nothing of carrel's other folders but wire/def.h.
@@ -147,6 +147,7 @@ enum exit_code run_template_show(struct cli *cli);
 enum exit_code run_image_list(struct cli *cli);
 enum exit_code run_image_build(struct cli *cli);
 enum exit_code run_image_remove(struct cli *cli);
+enum exit_code run_port(struct cli *cli);
 enum exit_code run_volume_list(struct cli *cli);
 enum exit_code run_volume_show(struct cli *cli);
 enum exit_code run_volume_remove(struct cli *cli);

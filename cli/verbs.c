@@ -109,6 +109,15 @@ static const struct option remove_options[] = {
 	{ 0 },
 };
 
+static const struct option port_options[] = {
+	{ "unix",   0, NULL,           OPT_SWITCH, NULL, "publish it as a unix socket of the host, and print its path (the default)" },
+	{ "tcp",    0, "ADDRESS:PORT", OPT_TEXT,   NULL, "publish it as a TCP port of the host, and print it; \":\" for any that the configuration has" },
+	{ "stdio",  0, NULL,           OPT_SWITCH, NULL, "connect once, to standard input and output" },
+	{ "remove", 0, NULL,           OPT_SWITCH, NULL, "take back what is published under this name: carrel port --remove SESSION NAME" },
+	{ "name",   0, "NAME",         OPT_TEXT,   "name", "what to call the endpoint that is published" },
+	{ 0 },
+};
+
 static const struct option volumes_options[] = {
 	{ "owner", 0, "OWNER", OPT_TEXT, "owner", "only those of this owner" },
 	{ 0 },
@@ -195,6 +204,9 @@ const struct verb verb_table[] = {
 	{ "template list", "", "show what sessions can be made", "template.list", run_template_list, 0, 0, false, NULL, NULL },
 	{ "template show", "TEMPLATE", "show everything about a template", "template.get", run_template_show, 1, 1, false,
 	  NULL, NULL },
+	{ "port", "SESSION PORT", "reach a port of a session, or a socket in it", "port.publish", run_port, 2, 2, false,
+	  port_options,
+	  "PORT is a number, or the absolute path of a stream socket in the session.\n" },
 	{ "volume list", "", "show the volumes that you may see", "volume.list", run_volume_list, 0, 0, false, volumes_options,
 	  NULL },
 	{ "volume show", "VOLUME", "show everything about a volume", "volume.get", run_volume_show, 1, 1, false, NULL, NULL },

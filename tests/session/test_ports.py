@@ -8,11 +8,12 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 import threading
 import time
 import unittest
 
-from carrel_host import Host, RpcError, compile_static, own_network, scaled, wait_until
+from carrel_host import ROOT, Host, RpcError, compile_static, own_network, scaled, wait_until
 
 MIB = 1 << 20
 NOBODY = 61185
@@ -255,6 +256,23 @@ class Connecting(Case):
             self.hello(connection)
             time.sleep(0.3)
         self.assertEqual(self.client.call("session.get", session=session["id"])["state"], "ready")
+
+
+class CommandLine(Case):
+    def test_port(self):
+        session = self.start("tcp", "8080", "unix", "/tmp/s", "sum", "9090")["id"]
+        path = self.host.carrel("port", session, "8080").stdout.strip()
+        self.hello(self.connect(path))
+        self.hello(self.connect(self.host.carrel("port", session, "/tmp/s", "--name", "mine").stdout.strip()))
+        self.hello(self.connect_tcp(self.host.carrel("port", session, "8080", "--tcp", "127.0.0.1:").stdout.strip()))
+        self.host.carrel("port", "--remove", session, "mine")
+        self.assertNotIn("mine", self.client.call("session.get", session=session)["endpoints"])
+        for wrong in ("0", "65536", "http", "relative/path"):
+            self.assertEqual(self.host.carrel("port", session, wrong, check=False).returncode, 2, wrong)
+        said = subprocess.run([ROOT / "usr/bin/carrel", "port", session, "9090", "--stdio"], input=b"x" * 300000,
+                              env={**os.environ, "CARREL_SOCKET": str(self.host.socket_path)}, capture_output=True,
+                              timeout=scaled(30))
+        self.assertEqual((said.returncode, said.stdout), (0, b"300000\n"), said.stderr)
 
 
 class Relaying(Case):
