@@ -43,7 +43,7 @@ TOO_SLOW = {
     "exec.test_many_at_once", "sessions.test_two_hundred_sessions", "survival.test_control_killed_during_creations",
 }
 # Loaded beforehand: in emulation that takes longer than the check has patience.
-KERNEL_MODULES = ["br_netfilter", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "overlay", "veth"]
+KERNEL_MODULES = ["br_netfilter", "fuse", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "overlay", "veth"]
 
 
 class Lines(unittest.TestResult):
