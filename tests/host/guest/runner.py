@@ -35,12 +35,15 @@ TOGETHER = [
     "session/test_inside.py",
     "session/test_exec.py",
 ]
-# What takes half a minute and more in emulation; the session tier runs it on real hardware.
+# What takes long in emulation; the session tier runs it on real hardware.
 TOO_SLOW = {
-    "escape.test_descriptors_and_pipes", "escape.test_nested_namespaces", "escape.test_new_file_systems",
-    "escape.test_root_file_system", "escape.test_shared_memory", "escape.test_system_v_objects",
+    "escape.test_descriptors_and_pipes", "escape.test_inotify_instances", "escape.test_message_queues",
+    "escape.test_nested_namespaces", "escape.test_new_file_systems", "escape.test_root_file_system",
+    "escape.test_shared_memory", "escape.test_system_v_objects", "escape.test_terminals",
     "escape.test_timers_and_signals", "exec.test_a_flood_does_not_take_all_the_time", "exec.test_limit_per_session",
-    "exec.test_many_at_once", "sessions.test_two_hundred_sessions", "survival.test_control_killed_during_creations",
+    "exec.test_many_at_once", "exec.test_worst_output_does_not_cost_the_connection",
+    "sessions.test_two_hundred_sessions", "sessions.test_workloads_that_end_at_once",
+    "survival.test_control_killed_during_creations",
 }
 # Loaded beforehand: in emulation that takes longer than the check has patience.
 KERNEL_MODULES = ["br_netfilter", "fuse", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "overlay", "veth"]
