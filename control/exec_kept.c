@@ -42,6 +42,18 @@ struct kept *exec_kept(struct call *call, const char *parameter)
 	return NULL;
 }
 
+struct kept *exec_kept_awake(struct call *call, const char *parameter)
+{
+	struct kept *kept = exec_kept(call, parameter);
+
+	/* Nobody inside would read what is sent, and no queue is without end. */
+	if (kept && kept->session->frozen) {
+		session_refuse(kept->session, call, "spoken to");
+		return NULL;
+	}
+	return kept;
+}
+
 void exec_fail_ended(const struct kept *kept, struct call *call)
 {
 	const struct error_details details = { .session = kept->session->record.id };
@@ -72,7 +84,7 @@ void method_exec_signal(struct call *call)
 	const char *name = json_string_value(param(call, "signal"));
 	const bool group = !json_is_false(param(call, "group"));
 	const int signal = signal_number(name);
-	struct kept *kept = exec_kept(call, "exec");
+	struct kept *kept = exec_kept_awake(call, "exec");
 
 	if (!kept)
 		return;
@@ -105,7 +117,7 @@ void kept_resize(struct kept *kept, uint16_t rows, uint16_t columns)
 
 void method_exec_resize(struct call *call)
 {
-	struct kept *kept = exec_kept(call, "exec");
+	struct kept *kept = exec_kept_awake(call, "exec");
 
 	if (!kept)
 		return;
@@ -182,19 +194,13 @@ static struct call *waiter_take(struct waiter *waiter)
 
 static void answer(const struct kept *kept, struct call *call)
 {
-	json_t *result;
-
 	if (kept->exit_code < 0 && kept->signal < 0) {
 		call_fail(call, E_INVALID_STATE, false,
 			&(struct error_details){ .session = kept->session->record.id },
 			"session %s: %s was ended by the end of the session", kept->session->record.id, kept->id);
 		return;
 	}
-	result = json_object();
-	json_put(&result, "exec", json_string(kept->id));
-	json_put(&result, "exit_code", kept->exit_code >= 0 ? json_integer(kept->exit_code) : json_null());
-	json_put(&result, "signal", kept->signal > 0 ? json_integer(kept->signal) : json_null());
-	call_reply(call, result);
+	call_reply(call, kept_ended_json(kept));
 }
 
 void kept_serve_waiters(struct kept *kept)

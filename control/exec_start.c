@@ -76,6 +76,7 @@ static void on_started(struct init_exec *command, const struct err *err, int pid
 		return;
 	}
 	conn_on_close(call_conn(call), NULL, kept);
+	session_emit(kept->session, "exec.started", json_pack("{s:s, s:i}", "exec", kept->id, "pid", pid));
 	reply(kept, call, &kept->attach, true);
 }
 
@@ -226,7 +227,7 @@ void method_terminal_open(struct call *call)
 /* Attaches to what CALL names by PARAMETER. */
 static void attach_named(struct call *call, const char *parameter)
 {
-	struct kept *kept = exec_kept(call, parameter);
+	struct kept *kept = exec_kept_awake(call, parameter);
 	bool by_fd;
 
 	if (!kept || !attach_via(call, &by_fd))

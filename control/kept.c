@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "control/json.h"
 #include "control/lifecycle.h"
 
 static struct loop *loop_of(const struct kept *kept)
@@ -80,6 +81,17 @@ static void set_ended(struct kept *kept, int exit_code, int signal)
 	loop_arm(loop_of(kept), &kept->expiry, kept->ended_ns + KEPT_ENDED_SECONDS * NS_PER_SEC);
 }
 
+/* As exec.wait answers. */
+json_t *kept_ended_json(const struct kept *kept)
+{
+	json_t *json = json_object();
+
+	json_put(&json, "exec", json_string(kept->id));
+	json_put(&json, "exit_code", kept->exit_code >= 0 ? json_integer(kept->exit_code) : json_null());
+	json_put(&json, "signal", kept->signal > 0 ? json_integer(kept->signal) : json_null());
+	return json;
+}
+
 static void on_exited(struct init_exec *command, int exit_code, int signal)
 {
 	struct kept *kept = container_of(command, struct kept, command);
@@ -87,6 +99,9 @@ static void on_exited(struct init_exec *command, int exit_code, int signal)
 
 	set_ended(kept, exit_code, signal);
 	session_active(session, ACTIVITY_EXEC);
+	/* Otherwise it is the connection to init that has ended; what becomes of the session is told, if anything does. */
+	if (exit_code >= 0 || signal > 0)
+		session_emit(session, "exec.ended", kept_ended_json(kept));
 	kept_serve_waiters(kept);
 	bound_ended(session);
 }

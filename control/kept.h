@@ -73,6 +73,8 @@ struct kept *kept_find(const struct session *session, const char *name);
 struct kept *kept_new(struct session *session, uint32_t flags);
 void kept_free(struct kept *kept);
 void kept_set_id(struct kept *kept, uint64_t number);
+/* {exec, exit_code, signal} of one that has ended; NULL when memory is short. */
+json_t *kept_ended_json(const struct kept *kept);
 /* Ends the command's process group. */
 void kept_kill(struct kept *kept);
 /* The time it has, if any, begins. 0 or -ENOMEM. */
@@ -97,6 +99,8 @@ bool attach_via(struct call *call, bool *ret_by_fd);
 
 /* The kept command that CALL names by PARAMETER, if the caller may see it; else the call is answered, and NULL. */
 struct kept *exec_kept(struct call *call, const char *parameter);
+/* The same, and not while the session is paused. */
+struct kept *exec_kept_awake(struct call *call, const char *parameter);
 /* Answers CALL with that. */
 void exec_fail_ended(const struct kept *kept, struct call *call);
 void kept_resize(struct kept *kept, uint16_t rows, uint16_t columns);

@@ -275,6 +275,33 @@ class ExecStart(Case):
             self.assertEqual([came[request] for request in asked[i]], [f"{i}.{j}\n" for j in range(50)])
         self.assertLess(time.monotonic() - begun, scaled(20))
 
+    def test_paused(self):
+        started = self.start("sleep", "1000")
+        self.client.call("session.pause", session="one")
+        try:
+            self.refused_while_paused(started)
+        finally:
+            self.client.call("session.resume", session="one")
+        self.stop(started)
+
+    def refused_while_paused(self, started):
+        for method, params in (("exec.signal", {"signal": "HUP"}), ("exec.attach", {}), ("exec.resize", {"rows": 5, "cols": 5})):
+            self.expect("invalid_state", method, exec=started["exec"], **params)
+        self.expect("invalid_state", "exec.start", command=["true"])
+        self.assertEqual(self.listed(started["exec"])["state"], "running")
+
+    def test_events(self):
+        client = self.host.client()
+        client.call("events.subscribe", kinds=["exec.*"])
+        started = self.sh("exit 3")
+        self.wait(started)
+        seen = []
+        while len(seen) < 2:
+            event = client.receive()["params"]
+            if event.get("exec") == started["exec"]:
+                seen.append((event["kind"], event.get("exit_code")))
+        self.assertEqual(seen, [("exec.started", None), ("exec.ended", 3)])
+
     def test_other_owners_see_nothing(self):
         started = self.start("sleep", "1000")
         with self.assertRaises(RpcError) as caught:
