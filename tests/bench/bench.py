@@ -8,6 +8,8 @@
   browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host and one
             of a pool, kept ready
   exec      from exec.run of busybox's true, in a session that is there, to its answer
+  docker    from the request to what "docker info" prints, beside a dockerd that is started by hand in a session that is
+            there: in the same namespaces, on the same kind of disk
   burst     many sessions at once: how many a second
 
 The peers do less: bubblewrap makes no network link, cgroup or id range; crun, runc and docker (where a daemon answers) make
@@ -227,8 +229,43 @@ def run_claims(client, n, figures):
     client.call("pool.set", template="browser-host", size=0)
 
 
+# Both ends are taken inside. dockerd starts a containerd of its own then, as it does where nobody else has.
+BARE_DOCKERD = """start=$EPOCHREALTIME
+dockerd > /dev/null 2>&1 &
+until curl -sf --unix-socket /run/docker.sock http://docker/_ping > /dev/null; do sleep 0.005; done
+docker info > /dev/null || exit 1
+end=$EPOCHREALTIME
+echo $((${end/./} - ${start/./}))"""
+
+
+def run_dockers(rounds, carrel_figures, bare_figures):
+    """On a host of its own, whose state is on a disk. One session at a time."""
+    carrel_dind = sys.modules["carrel_dind"]
+    by_hand = carrel_dind.template(command=["/bin/sleep", "infinity"], readiness=None, liveness=None)
+    host = carrel_dind.DindHost(templates={"by-hand": by_hand})
+    try:
+        host.start()
+        client = host.client()
+        for i in range(rounds + 1):
+            begun = time.monotonic()
+            session = client.call("session.create", template="dind")
+            result = client.call("exec.run", session=session["id"], command=["docker", "info"])
+            ours = (time.monotonic() - begun) * 1000
+            client.call("session.remove", session=session["id"])
+            assert result["exit_code"] == 0, result
+            session = client.call("session.create", template="by-hand")
+            result = client.call("exec.run", session=session["id"], command=["bash", "-c", BARE_DOCKERD])
+            client.call("session.remove", session=session["id"])
+            assert result["exit_code"] == 0, result
+            if i > 0:  # the first finds cold caches
+                carrel_figures.add("docker", ours)
+                bare_figures.add("docker", int(result["stdout"]) / 1000)
+    finally:
+        host.close()
+
+
 def table(results, base):
-    names = [n for n in ("start", "answer", "end", "whole", "exec", "browser") if any(n in r for r in results.values())]
+    names = [n for n in ("start", "answer", "end", "whole", "exec", "browser", "docker") if any(n in r for r in results.values())]
     lines = [f"{'':14}" + "".join(f"{n + ' ms':>14}{'p95':>9}{'ratio':>8}" for n in names)]
     for who, figures in results.items():
         cells = ""
@@ -251,6 +288,9 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     args = parser.parse_args()
     carrel_host.ROOT = pathlib.Path(args.root).resolve()
+    os.environ.setdefault("CARREL_BUILD", str(carrel_host.ROOT.parent / "gcc"))
+    os.environ["CARREL_ROOT"] = str(carrel_host.ROOT)
+    import carrel_dind  # noqa: F401, E402: while this is still in the machine's network, where Debian's packages are
     carrel_host.own_network()
     rounds, per_round, browsers, burst = (2, 5, 2, 32) if args.quick else (10, 20, 10, 200)
 
@@ -285,6 +325,7 @@ def main():
                 run_carrel_browser(client, figures["carrel"])
                 run_bare_browser(command, figures["bare"])
             run_claims(client, browsers, figures["pool"])
+        run_dockers(browsers, figures["carrel"], figures["bare"])
         results = {name: f.summary() for name, f in figures.items() if f.values}
         print(table(results, "carrel"))
         bursts = run_burst(host, burst, 32)
