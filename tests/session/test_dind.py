@@ -2,11 +2,15 @@
 """Sessions with a Docker daemon of their own: what a learner can do there."""
 
 import json
+import os
+import pathlib
 import socket
+import subprocess
+import tempfile
 import unittest
 
 from carrel_dind import MAKE_BUSYBOX, SCRATCH_BYTES, DindHost, template
-from carrel_host import RpcError, own_network, scaled
+from carrel_host import RpcError, own_network, scaled, wait_until
 
 
 def setUpModule():
@@ -103,6 +107,75 @@ class Daemon(Case):
         self.shell(self.session, """set -e; mkdir -p /workspace/c; cd /workspace/c
             printf 'version: "3"\\nservices:\\n  one:\\n    image: busybox\\n    command: echo composed\\n' > docker-compose.yml""")
         self.assertIn("composed", self.shell(self.session, "cd /workspace/c; docker-compose up; docker-compose down"))
+
+
+class Clients(Case):
+    """Docker's own client, on the host; the session's image has one."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.session = cls.client.call("session.create", template="dind")
+        cls.addClassCleanup(cls.client.call, "session.remove", session=cls.session["id"])
+        cls.client.call("exec.run", session=cls.session["id"], command=["bash", "-c", MAKE_BUSYBOX])
+
+    def docker(self, *arguments, **params):
+        socket = self.session["endpoints"]["docker"]["unix"]
+        # From its directory: the path of a socket must be short.
+        return subprocess.run(
+            [str(self.host.state_dir / "rootfs/dind/0/usr/bin/docker"), *arguments], capture_output=True, text=True, timeout=scaled(60),
+            env={"DOCKER_HOST": f"unix://{os.path.basename(socket)}", "HOME": "/nonexistent", "PATH": os.environ["PATH"]},
+            cwd=os.path.dirname(socket), **params)
+
+    def printed(self, *arguments, **params):
+        result = self.docker(*arguments, **params)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def test_it_speaks_to_the_sessions_daemon(self):
+        self.assertEqual(self.printed("info", "-f", "{{.Name}} {{.Driver}}"), f"{self.session['hostname']} overlay2\n")
+
+    def test_attached(self):
+        """The connection becomes a raw stream, in both directions, with half of it closed."""
+        self.assertEqual(self.printed("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo end", input="through\n" * 20000),
+                         "through\n" * 20000 + "end\n")
+        self.assertEqual(self.docker("run", "--rm", "busybox", "sh", "-c", "exit 7").returncode, 7)
+
+    def test_exec(self):
+        self.printed("run", "-d", "--name", "held", "busybox", "sleep", "1000")
+        self.addCleanup(self.printed, "rm", "-f", "held")
+        self.assertEqual(self.printed("exec", "-i", "held", "wc", "-c", input="x" * 100000).strip(), "100000")
+
+    def test_build_from_the_host(self):
+        with tempfile.TemporaryDirectory(prefix="carrel-context-") as context:
+            pathlib.Path(context, "Dockerfile").write_text("FROM busybox\nCOPY file /\nCMD cat /file\n")
+            pathlib.Path(context, "file").write_text("from the host\n")
+            self.printed("build", "-t", "sent", context)
+        self.assertEqual(self.printed("run", "--rm", "sent"), "from the host\n")
+
+    def test_published_ports_of_containers(self):
+        """At the session's address, and through port.publish."""
+        self.printed("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c",
+                     "echo served > /tmp/index.html; exec httpd -f -p 80 -h /tmp")
+        self.addCleanup(self.printed, "rm", "-f", "web")
+
+        def fetch(connect):
+            try:
+                with connect() as stream:
+                    stream.settimeout(5)
+                    stream.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    return b"".join(iter(lambda: stream.recv(4096), b"")).endswith(b"served\n")
+            except OSError:
+                return False
+
+        def by_unix():
+            stream = socket.socket(socket.AF_UNIX)
+            stream.connect(published["unix"])
+            return stream
+
+        wait_until(lambda: fetch(lambda: socket.create_connection((self.session["address"], 8080), 5)), 10, "the session's address")
+        published = self.client.call("port.publish", session=self.session["id"], port=8080, **{"as": {"unix": True}})
+        self.assertTrue(fetch(by_unix), published)
 
 
 class Health(Case):
