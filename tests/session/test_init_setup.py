@@ -55,7 +55,8 @@ class Report(Case):
         self.assertEqual(list(session.steps), STEPS)
         self.assertTrue(all(0 < ns < 10**9 for ns in session.steps.values()), session.steps)
         self.assertLess(abs(session.started_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)), 5 * 10**9)
-        self.assertEqual(session.output.state, "running")
+        # The report is sent just before.
+        wait_until(lambda: session.output.state == "running", what="the workload's state")
 
     def test_time_from_plan_to_exec(self):
         out = subprocess.run([HARNESS, INIT, str(self.directory), "bench=60", "--", "/bin/sleep", "100"],
@@ -342,7 +343,8 @@ class Privileges(Case):
             session = self.start(["sleep", "100"], spec_flags=spec_flags, seccomp="uname")
             workload = next(p for p in session.processes() if p != session.pid)
             self.assertEqual(self.descriptors(workload), {0: "/dev/null", 1: "pipe:", 2: "pipe:", **more})
-            expected = sorted(["/dev/null"] * 3 + ["socket:", "anon_inode:[eventpoll]", "anon_inode:[signalfd]"] +
+            # /dev/pts: where terminals are made, without a path.
+            expected = sorted(["/dev/null"] * 3 + ["/dev/pts", "socket:", "anon_inode:[eventpoll]", "anon_inode:[signalfd]"] +
                               ["pipe:"] * (2 + len(more)))
             # The channel is closed just after the report is sent.
             wait_until(lambda: sorted(self.descriptors(session.pid).values()) == expected, what="no other descriptors")

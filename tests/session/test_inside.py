@@ -114,7 +114,7 @@ class Inside(unittest.TestCase):
             links = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
             with self.subTest(pid=pid, fds=links):
                 if pid == self.init:
-                    allowed = r"^(/dev/null|socket:\[\d+\]|anon_inode:\[(eventpoll|signalfd)\]|pipe:\[\d+\])$"
+                    allowed = r"^(/dev/null|/dev/pts|socket:\[\d+\]|anon_inode:\[(eventpoll|signalfd)\]|pipe:\[\d+\])$"
                 else:
                     allowed = r"^(/dev/null|pipe:\[\d+\])$"
                     self.assertEqual(set(links), {0, 1, 2})
