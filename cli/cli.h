@@ -133,6 +133,9 @@ enum exit_code run_stats(struct cli *cli);
 enum exit_code run_each(struct cli *cli); /* stop, remove, pause, resume: the verb's method, for every operand */
 enum exit_code run_stop(struct cli *cli);
 enum exit_code run_exec(struct cli *cli);
+enum exit_code run_exec_streams(struct cli *cli); /* exec -i and -t */
+enum exit_code run_shell(struct cli *cli);
+enum exit_code run_attach(struct cli *cli);
 enum exit_code run_ls(struct cli *cli);
 enum exit_code run_cat(struct cli *cli);
 enum exit_code run_cp(struct cli *cli);

@@ -78,6 +78,8 @@ static const struct option exec_options[] = {
 	{ "max-output", 0, "BYTES",        OPT_COUNT,   "max_output_bytes",
 	  "keep so much of its output, from the start; 1 MiB by default" },
 	{ "merge",      0, NULL,           OPT_SWITCH,  "merge", "its standard error goes where its standard output goes" },
+	{ "interactive", 'i', NULL,        OPT_SWITCH,  NULL, "pass input on as it comes, and output as it is printed" },
+	{ "tty",        't', NULL,         OPT_SWITCH,  NULL, "give it a terminal; ctrl-p ctrl-q leaves it" },
 	{ "no-stdin",   'n', NULL,         OPT_SWITCH,  NULL, "leave standard input alone; the command gets /dev/null" },
 	{ 0 },
 };
@@ -86,6 +88,14 @@ static const struct option exec_options[] = {
 
 static const struct option limit_options[] = {
 	{ "limit", 'l', "NAME=NUMBER", OPT_LIMIT, "limits", "a limit and its new value; may be repeated" },
+	{ 0 },
+};
+
+static const struct option shell_options[] = {
+	{ "name", 0, "NAME",       OPT_TEXT, "name", "of the terminal: one that is there is come back to; one is made up by default" },
+	{ "env",  'e', "NAME=VALUE", OPT_PAIR, "env", "a variable for its environment; may be repeated" },
+	{ "cwd",  'w', "DIR",      OPT_TEXT, "cwd", "directory to begin in; the workload's by default" },
+	{ "user", 'u', "USER",     OPT_TEXT, "user", "name, name:group, uid or uid:gid in the session; the workload's by default" },
 	{ 0 },
 };
 
@@ -181,6 +191,11 @@ const struct verb verb_table[] = {
 	  "Waits for the command and prints what it printed. Standard input goes along, to its end, if it is no terminal and\n"
 	  "holds text of at most 1 MiB. The exit status is the command's, or 128 and the number of the signal that ended it;\n"
 	  "an error of carrel's own is told on standard error, as for every verb." },
+	{ "shell", "SESSION [COMMAND...]", "open a terminal in a session", "terminal.open", run_shell, 1, 1, true, shell_options,
+	  "The terminal, with what runs in it, stays when you leave it by ctrl-p ctrl-q or when the connection breaks; it ends\n"
+	  "with its shell, whose exit status is this program's." },
+	{ "attach", "SESSION TERMINAL", "come back to a terminal, or to what exec -i or -t started", "exec.attach", run_attach, 2, 2,
+	  false, NULL, NULL },
 	{ "cp", "SOURCE... TARGET", "copy files and directories into and out of sessions", NULL, run_cp, 2, MAX_WORDS, false,
 	  NULL,
 	  "One side is SESSION:PATH, the other a path of this host; ./NAME is a file whose name has a colon. Into a directory\n"

@@ -99,6 +99,10 @@ enum exit_code run_exec(struct cli *cli)
 	json_object_set_new(cli->params, "command", command);
 	if (!cli->command)
 		return cli_fail(cli, EXIT_USAGE, -EINVAL, "wants a command; see `carrel exec --help`");
+	if (option_set(cli, "tty") || option_set(cli, "interactive")) {
+		json_decref(result);
+		return run_exec_streams(cli);
+	}
 	if (take_input(cli, &why) < 0)
 		return cli_failed(cli, &why);
 	if (cli_ask(cli, CLIENT_FOREVER, &result, &why) < 0) {

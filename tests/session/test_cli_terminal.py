@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""carrel exec -it, shell and attach in a real terminal emulator: tmux types, resizes and looks at the screen."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from carrel_host import ROOT, TEST_DIR, Host, own_network, scaled, wait_until
+
+CARREL = ROOT / "usr/bin/carrel"
+TEMPLATE = {"kind": "exec", "image": "host", "command": ["/usr/bin/sleep", "infinity"],
+            "env": {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "TERM": "xterm-256color", "PS1": "desk> "},
+            "user": {"uid": 1000, "gid": 1000}, "workdir": "/tmp", "capabilities": [], "seccomp": "minimal",
+            "limits": {"memory_bytes": 1 << 30, "swap_bytes": 0, "cpus": 2.0, "pids": 512, "root_bytes": 64 << 20,
+                       "root_inodes": 8192, "shm_bytes": 1048576, "open_files": 1024},
+            "network": {"egress": "none"}, "stop": {"signal": "SIGKILL", "grace_seconds": 1}}
+
+
+def setUpModule():
+    own_network()
+
+
+class Terminal(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        template = {**TEMPLATE}
+        host = json.loads((ROOT / "etc/carrel/templates.d/browser-host.json").read_text())
+        template["mounts"] = host.get("mounts", [])
+        cls.host = Host(templates={"exec": template}, images=("host",)).start()
+        cls.addClassCleanup(cls.host.close)
+        cls.client = cls.host.client()
+        cls.client.call("session.create", template="exec", id="desk")
+        cls.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-tmux-", dir=TEST_DIR))
+        cls.addClassCleanup(shutil.rmtree, cls.dir)
+        cls.environment = {**os.environ, "CARREL_SOCKET": str(cls.host.socket_path), "LC_ALL": "C.UTF-8",
+                           "PATH": f"{CARREL.parent}:{os.environ['PATH']}", "TERM": "xterm-256color"}
+
+    def carrel(self, *arguments, **kwargs):
+        return subprocess.run([CARREL, *arguments], env=self.environment, capture_output=True, timeout=scaled(60), **kwargs)
+
+    # ---- exec -i
+
+    def test_streams_of_a_command(self):
+        data = os.urandom(3_000_000)
+        result = self.carrel("exec", "-i", "desk", "cat", input=data)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertEqual(result.stdout, data)
+        result = self.carrel("exec", "-i", "desk", "sh", "-c", "echo out; echo err >&2; exit 7", input=b"")
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (7, b"out\n", b"err\n"))
+        self.assertEqual(self.carrel("exec", "-i", "desk", "sh", "-c", "kill -9 $$", input=b"").returncode, 137)
+
+    def test_signals_go_to_the_command(self):
+        process = subprocess.Popen([CARREL, "exec", "-i", "desk", "sh", "-c",
+                                    "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done"],
+                                   env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), b"ready\n")
+        process.terminate()
+        self.assertEqual(process.communicate(timeout=scaled(20))[0], b"caught\n")
+        self.assertEqual(process.returncode, 3)
+
+    # ---- in a terminal emulator
+
+    def tmux(self, *arguments):
+        result = subprocess.run(["tmux", "-S", self.dir / "tmux", *arguments], env=self.environment, capture_output=True,
+                                text=True, timeout=scaled(30))
+        self.assertEqual(result.returncode, 0, f"{arguments} {result.stderr}")
+        return result.stdout
+
+    def screen(self):
+        return self.tmux("capture-pane", "-p", "-t", "t")
+
+    def see(self, *words, seconds=15):
+        try:
+            wait_until(lambda: all(word in self.screen() for word in words), seconds, str(words))
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.screen()}") from None
+
+    def keys(self, *keys):
+        self.tmux("send-keys", "-t", "t", *keys)
+
+    @unittest.skipUnless(shutil.which("tmux") and shutil.which("vim"), "there is no tmux or no vim")
+    def test_vim_is_resized_left_and_come_back_to(self):
+        self.client.call("exec.run", session="desk", command=["sh", "-c", "seq -f 'line %g' 200 > /tmp/text"])
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", "80", "-y", "24", "env PS1='here> ' sh")
+        self.addCleanup(self.tmux, "kill-server")
+        self.keys("carrel shell desk --name pane -- sh", "Enter")
+        self.see("desk>")
+        self.keys("stty size", "Enter")
+        self.see("24 80")
+        self.keys("vim -u NONE /tmp/text", "Enter")
+        self.see("line 1\n", "line 23\n")
+        for columns, rows in ((100, 30), (60, 15)):
+            self.tmux("resize-window", "-t", "t", "-x", str(columns), "-y", str(rows))
+            # The last row is vim's own.
+            wait_until(lambda: f"line {rows - 1}\n" in (seen := self.screen()) and f"line {rows}\n" not in seen, 15,
+                       f"{rows} rows")
+        before = self.screen()
+        self.keys("C-p", "C-q")
+        self.see("carrel attach desk pane", "here>")
+        self.assertNotIn("line 14", self.screen())
+        self.keys("clear; stty -a | grep -c -- -icanon; carrel attach desk pane", "Enter")
+        wait_until(lambda: self.screen() == before, 15, f"the screen as it was:\n{before}")
+        self.keys(":q", "Enter")
+        self.see("desk>")
+        self.keys("top -d 100", "Enter")
+        self.see("PID USER", "load average")
+        self.tmux("resize-window", "-t", "t", "-x", "90", "-y", "20")
+        self.see("PID USER", "COMMAND", "load average")
+        self.keys("q")
+        self.keys("exit 5", "Enter")
+        self.see("here>")
+        self.keys("echo status $?; stty -a | grep -o -- '-*icanon'", "Enter")
+        self.see("status 5", "\nicanon")
+
+
+if __name__ == "__main__":
+    unittest.main()
