@@ -11,6 +11,7 @@
   docker    from the request to what "docker info" prints, beside a dockerd that is started by hand in a session that is
             there: in the same namespaces, on the same kind of disk
   burst     many sessions at once: how many a second
+  files     file.stat; a file by stream into a session's tmpfs and out of it, a tree as tar
 
 The peers do less: bubblewrap makes no network link, cgroup or id range; crun, runc and docker (where a daemon answers) make
 no network link. Most of carrel's "end" is the kernel's removal of that link. Runs are interleaved in rounds, so that a
@@ -23,6 +24,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,6 +37,7 @@ DOCKER_IMAGE = "carrel-bench-stamp"
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "session"))
 import carrel_host  # noqa: E402
+import file_client  # noqa: E402
 
 
 class Figures:
@@ -262,6 +265,39 @@ def run_dockers(rounds, carrel_figures, bare_figures):
                 bare_figures.add("docker", int(result["stdout"]) / 1000)
     finally:
         host.close()
+def run_files(host, size):
+    """What file calls and streams of SIZE bytes take; the client's side is this program."""
+    host.client().call("session.create", template="files", id="files")
+    files = file_client.Files(host, "files")
+    block, buffer, stats = os.urandom(1 << 24), bytearray(1 << 24), []
+    for _ in range(300):
+        begun = time.monotonic()
+        files.call("file.stat", path="/etc/passwd")
+        stats.append(time.monotonic() - begun)
+
+    def timed(method, path, upload):
+        begun = time.monotonic()
+        opened = files.call(method, path=path, **({"stream": True, "size_bytes": size, "create_parents": True} if method == "file.write" else {}))
+        with files.attach(opened) as stream:
+            if upload:
+                for part in upload:
+                    stream.sendall(part)
+                stream.shutdown(socket.SHUT_WR)
+                files.wait(opened)
+            while stream.recv_into(buffer):
+                pass
+        n = size if method.startswith("file") else files.wait(opened)["size_bytes"]
+        return round(n / (time.monotonic() - begun) / 1e9, 2)
+
+    result = {"stat_ms": round(statistics.median(stats) * 1e3, 3), "gb": size / 1e9}
+    result["in_gb_per_second"] = timed("file.write", "/tmp/tree/big", [block] * (size // len(block)))
+    result["out_gb_per_second"] = timed("file.read", "/tmp/tree/big", None)
+    files.sh("cd /tmp/tree; mv big /tmp/big; i=0; while [ $i -lt 2000 ]; do head -c 8192 /tmp/big > f$i; i=$((i+1)); done; rm /tmp/big")
+    data, _ = files.download("archive.get", "/tmp/tree")
+    result["tar_out_gb_per_second"] = timed("archive.get", "/tmp/tree", None)
+    result["tar_in_gb_per_second"] = timed("archive.put", "/tmp/tree", [data])
+    host.client().call("session.remove", session="files")
+    return result
 
 
 def table(results, base):
@@ -303,7 +339,7 @@ def main():
         root = make_rootfs(directory)
         contestants = peers(directory, root)
         with_browser = os.path.exists("/usr/lib/chromium/chromium")
-        host = carrel_host.Host(config={"max_sessions": 512}, templates={"stamp": stamp_template},
+        host = carrel_host.Host(config={"max_sessions": 512}, templates={"stamp": stamp_template, "files": file_client.TEMPLATE},
                                 images=("minimal", "host") if with_browser else ("minimal",))
         image = host.state_dir / "rootfs/stamp"
         shutil.copytree(host.state_dir / "rootfs/minimal", image, symlinks=True)
@@ -331,8 +367,12 @@ def main():
         bursts = run_burst(host, burst, 32)
         print(f"burst: {bursts['sessions']} sessions, {bursts['at_once']} at once: {bursts['created_per_second']} created, "
               f"{bursts['removed_per_second']} removed a second")
+        files = run_files(host, 1 << 26 if args.quick else 1 << 30)
+        print(f"files: stat {files['stat_ms']} ms; GB/s of {files['gb']:.2f} GB in {files['in_gb_per_second']}, out "
+              f"{files['out_gb_per_second']}; of 2,000 small ones as tar out {files['tar_out_gb_per_second']}, in "
+              f"{files['tar_in_gb_per_second']}")
         if args.json:
-            pathlib.Path(args.json).write_text(json.dumps({"results": results, "burst": bursts}, indent=2) + "\n")
+            pathlib.Path(args.json).write_text(json.dumps({"results": results, "burst": bursts, "files": files}, indent=2) + "\n")
     finally:
         if host:
             host.close()
