@@ -107,14 +107,20 @@ static void on_started(struct init_exec *process, const struct err *err, int pid
 	}
 }
 
-static void on_exited(struct init_exec *process, int exit_code _unused_, int signal _unused_)
+static void on_exited(struct init_exec *process, int exit_code, int signal)
 {
 	struct file_worker *worker = container_of(process, struct file_worker, process);
 	struct file_pool *pool = worker->pool;
+	bool link_ended = exit_code < 0 && signal < 0;
 
-	worker_failed(worker, E_FAILED, true, "the process that does it in the session was ended");
+	if (link_ended)
+		worker_failed(worker, E_INVALID_STATE, false, "the session has ended");
+	else
+		worker_failed(worker, E_FAILED, true, "the process that does it in the session was ended");
 	worker_free(worker);
-	serve_waiting(pool);
+	/* Without the link nobody is started: file_pool_end() follows. */
+	if (!link_ended)
+		serve_waiting(pool);
 }
 
 /* ---- what children say ---- */

@@ -48,6 +48,25 @@ enum init_fault {
 	FAULT_CLOSE, /* the connection is closed */
 };
 
+/* What a file child answers. */
+enum files_fault {
+	FILES_WELL,
+	FILES_FAILS, /* there is no such file */
+	FILES_SILENT,
+	FILES_RUBBISH, /* a frame that fits nothing */
+	FILES_WRONG_OP,
+	FILES_WRONG_ID,
+	FILES_TWICE,
+	FILES_MUCH, /* more contents than go anywhere */
+	FILES_CLOSED, /* the connection is closed */
+};
+
+struct fake_files {
+	struct fake_files *next;
+	uint64_t id; /* of its INIT_FILES */
+	int channel;
+};
+
 /* A session as the fake supervisor and init have it. */
 struct fake_session {
 	struct fake_session *next;
@@ -56,6 +75,7 @@ struct fake_session {
 	int init; /* the init's end of its connection; -1: closed */
 	int output, cgroup;
 	struct output_header *ring;
+	struct fake_files *files; /* its file children */
 	bool ending, frozen;
 	uint64_t started_ns;
 	char *argv, *envp; /* joined with spaces */
@@ -108,6 +128,7 @@ struct fake_host {
 	bool exit_before_list; /* SUPER_EV_EXITED of those that end comes before the list that names them */
 	bool no_descriptors; /* the list brings of live sessions nothing but the output */
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */
+	enum files_fault files_fault; /* of all file children */
 	struct caller peer; /* who connects to published sockets */
 	/* What was seen */
 	const struct init_ev_kept *kept; /* what an init says when it is asked for the list */
@@ -115,7 +136,19 @@ struct fake_host {
 	struct stream_offer *offers; /* streams that nobody has come for */
 	unsigned n_offers; /* so far */
 	unsigned n_creates, n_kills, n_thaws, n_noted, n_removes;
+	unsigned n_files_asked;
 };
+
+/* ---- fake_files.c ---- */
+
+/* INIT_FILES; the channel is taken out of MSG. */
+void fake_files_start(struct fake_host *host, struct fake_session *session, struct msg *msg);
+/* Answers what was asked. True when there was anything. */
+bool fake_files_serve(struct fake_host *host, struct fake_session *session);
+size_t fake_files_count(const struct fake_session *session);
+void fake_files_free(struct fake_session *session);
+
+/* ---- fake_host.c ---- */
 
 /* A directory, a configuration with the templates "plain", "http", "tcp" and "exec", nothing running. */
 struct fake_host *host_new(void);

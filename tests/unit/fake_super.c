@@ -27,6 +27,7 @@ struct fake_session *host_session(struct fake_host *host, const char *id)
 
 static void session_free_fake(struct fake_session *session)
 {
+	fake_files_free(session);
 	close_fd(session->init);
 	close_fd(session->output);
 	close_fd(session->cgroup);
@@ -529,6 +530,9 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 		session->list_id = msg.header.id;
 		session->list_at = 0;
 		break;
+	case INIT_FILES:
+		fake_files_start(host, session, &msg);
+		break;
 	case INIT_SIGNAL:
 		serve_signal(session, (const void *)msg.bytes);
 		break;
@@ -556,6 +560,8 @@ void fake_serve(struct fake_host *host)
 		while (serve_init(host, s))
 			;
 		go_on_with_list(host, s);
+		while (fake_files_serve(host, s))
+			;
 	}
 }
 
