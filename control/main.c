@@ -49,19 +49,20 @@
 #include <sys/syscall.h>
 
 #include "control/access.h"
+#include "control/activation.h"
 #include "control/control.h"
 #include "control/discover.h"
-#include "control/manager.h"
 #include "control/ports.h"
 #include "control/sandbox.h"
 #include "control/stream.h"
+#include "wire/service.h"
 
 enum { SUPERVISOR_FD = 3, LISTEN_FD, STREAM_FD };
 
 struct process {
 	struct control control;
 	struct loop_io signals;
-	struct manager manager;
+	struct service service;
 	int listen_fd, stream_fd;
 	bool failed;
 };
@@ -232,12 +233,12 @@ static int prepare(struct process *process, const char *directory)
 	}
 	if (seed_hashes() < 0 || read_configuration(&process->control, directory) < 0)
 		return -1;
-	int r = manager_arrange(process->control.config.run_dir, SUPERVISOR_FD, LISTEN_FD, STREAM_FD);
+	int r = activation_arrange(process->control.config.run_dir, SUPERVISOR_FD, LISTEN_FD, STREAM_FD);
 	if (r < 0)
 		return complain("carreld", r);
 	if (take_descriptors() < 0)
 		return -1;
-	service_open(&process->manager.service);
+	service_open(&process->service);
 	umask(0007); /* the group may connect to sockets; files have their modes from who makes them */
 	raise_descriptor_limit(&process->control);
 	port_sockets_clear(&process->control.config);
@@ -258,6 +259,14 @@ static int lock_in(const struct control *control)
 	return -1;
 }
 
+static void write_status(struct service *service, char text[static SERVICE_STATUS_SIZE])
+{
+	size_t live, ready;
+
+	lifecycle_count(&container_of(service, struct process, service)->control, &live, &ready);
+	snprintf(text, SERVICE_STATUS_SIZE, "%zu session%s, %zu ready", live, live == 1 ? "" : "s", ready);
+}
+
 static void on_ready(struct control *control)
 {
 	struct process *process = container_of(control, struct process, control);
@@ -271,7 +280,7 @@ static void on_ready(struct control *control)
 		control->loop.stop = true;
 		return;
 	}
-	manager_ready(&process->manager, control);
+	service_ready(&process->service, &control->loop, write_status);
 }
 
 /* Serves until a signal, the end of the channel, or an error. 0 or -1. */

@@ -443,6 +443,13 @@ static void leave_nothing(struct supervisor *super)
 		unlink(text);
 }
 
+static void write_status(struct service *service, char text[static SERVICE_STATUS_SIZE])
+{
+	const struct supervisor *super = container_of(service, struct supervisor, service);
+
+	snprintf(text, SERVICE_STATUS_SIZE, "%zu session%s", super->n_sessions, super->n_sessions == 1 ? "" : "s");
+}
+
 static int serve(struct supervisor *super, const struct options *options, struct err *err)
 {
 	service_open(&super->service);
@@ -463,7 +470,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 	volumes_delete(super);
 	keeper_start(super);
 	slots_refill_later(super);
-	manager_ready(super);
+	service_ready(&super->service, &super->loop, write_status);
 	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", carrel_version,
 		super->config.n_templates, super->n_sessions, super->config.run_dir);
 	r = loop_run(&super->loop);

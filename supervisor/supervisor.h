@@ -15,7 +15,6 @@
  *   adopt.c     taking over what the ledger says
  *   network.c   who may reach sessions, interfaces that go away, rules that somebody removed
  *   keeper.c    starts carrel-control and starts it again, or takes the one that the service manager starts
- *   manager.c   what the service manager is told
  *   privilege.c capabilities kept, and why
  */
 #pragma once
@@ -111,8 +110,6 @@ struct supervisor {
 	uint64_t checked_ns; /* CLOCK_BOOTTIME; 0: never */
 	struct ledger ledger;
 	struct service service;
-	struct loop_timer service_timer;
-	size_t told_sessions; /* the number in the status */
 
 	int run_fd; /* <run_dir> */
 	int sessions_fd; /* <run_dir>/sessions */
@@ -309,11 +306,6 @@ void keeper_start(struct supervisor *super);
 void keeper_restart(struct supervisor *super);
 /* Lets control end by itself and waits for it: the end of the program. */
 void keeper_stop(struct supervisor *super);
-
-/* ---- manager.c ---- */
-
-/* Says READY=1, and from then on how many sessions there are, and that the loop goes round. */
-void manager_ready(struct supervisor *super);
 
 /* ---- privilege.c ---- */
 

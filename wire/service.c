@@ -6,11 +6,9 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <unistd.h>
-
-#include "wire/def.h"
 
 enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
+#define PERIOD_NS NS_PER_SEC
 
 /* A datagram socket connected to PATH; a leading '@' stands for the abstract name space. -1 where that cannot be. */
 static int connect_to(const char *path)
@@ -60,10 +58,40 @@ int service_socket(const char *name)
 	return -1;
 }
 
-void service_tell(const struct service *service, const char *text)
+/* What cannot be sent is lost: the manager has a timeout. */
+static void tell(const struct service *service, const char *text)
 {
-	if (service->notify_fd >= 0)
-		send(service->notify_fd, text, strlen(text), MSG_NOSIGNAL);
+	send(service->notify_fd, text, strlen(text), MSG_NOSIGNAL);
+}
+
+/* Runs in the loop, so that a process whose loop hangs misses it. */
+static void on_time(struct loop_timer *timer)
+{
+	struct service *service = container_of(timer, struct service, timer);
+	char text[SERVICE_STATUS_SIZE], line[SERVICE_STATUS_SIZE + 8];
+	const uint64_t watchdog_ns = service->watchdog_ns;
+
+	tell(service, "WATCHDOG=1");
+	service->status(service, text);
+	if (!streq(text, service->told)) {
+		memcpy(service->told, text, sizeof(text));
+		snprintf(line, sizeof(line), "STATUS=%s", text);
+		tell(service, line);
+	}
+	loop_arm(service->loop, timer,
+		boottime_ns() + (watchdog_ns > 0 && watchdog_ns < PERIOD_NS ? watchdog_ns : PERIOD_NS));
+}
+
+void service_ready(struct service *service, struct loop *loop,
+	void (*status)(struct service *service, char text[static SERVICE_STATUS_SIZE]))
+{
+	if (service->notify_fd < 0)
+		return;
+	service->loop = loop;
+	service->status = status;
+	service->timer.fn = on_time;
+	tell(service, "READY=1");
+	on_time(&service->timer);
 }
 
 int service_journal(void)

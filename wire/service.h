@@ -8,11 +8,18 @@
 #pragma once
 
 #include <stdbool.h>
-#include <stdint.h>
+
+#include "wire/loop.h"
+
+enum { SERVICE_STATUS_SIZE = 64 };
 
 struct service {
 	int notify_fd; /* connected; -1: nobody listens */
 	uint64_t watchdog_ns; /* say "WATCHDOG=1" this often; 0: nobody waits for it */
+	struct loop *loop;
+	struct loop_timer timer;
+	void (*status)(struct service *service, char text[static SERVICE_STATUS_SIZE]);
+	char told[SERVICE_STATUS_SIZE];
 };
 
 enum { SERVICE_FDS_MAX = 8 };
@@ -20,11 +27,15 @@ enum { SERVICE_FDS_MAX = 8 };
 /* Connects to what the environment names. To be called before any sandbox takes the call socket(2) away. */
 void service_open(struct service *ret);
 
+/*
+ * Says READY=1, and from then on, every second, that the loop goes round and, where it has changed, the STATUS that
+ * STATUS writes down.
+ */
+void service_ready(struct service *service, struct loop *loop,
+	void (*status)(struct service *service, char text[static SERVICE_STATUS_SIZE]));
+
 /* The listening socket that the unit names NAME, now close-on-exec, or -1: there is none. It stays the manager's. */
 int service_socket(const char *name);
-
-/* TEXT is "READY=1", "STATUS=…" and so on, parted by newlines. What cannot be sent is lost: the manager has a timeout. */
-void service_tell(const struct service *service, const char *text);
 
 /* A connection to the journal where standard error is the journal's, or -1; the caller's to close. */
 int service_journal(void);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "control/manager.h"
+#include "control/activation.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define PERIOD_NS NS_PER_SEC /* how old the status may be */
+#include "wire/def.h"
+#include "wire/service.h"
 
 enum { OUT_OF_THE_WAY = 64 }; /* no descriptor that has a place is as high */
 
@@ -23,7 +24,7 @@ static int connect_supervisor(const char *run_dir)
 	return steal_fd(&fd);
 }
 
-int manager_arrange(const char *run_dir, int channel_fd, int api_fd, int stream_fd)
+int activation_arrange(const char *run_dir, int channel_fd, int api_fd, int stream_fd)
 {
 	const int places[] = { channel_fd, api_fd, stream_fd };
 	const int named[] = { -1, service_socket("api"), service_socket("stream") };
@@ -45,40 +46,4 @@ int manager_arrange(const char *run_dir, int channel_fd, int api_fd, int stream_
 		if (dup3(high[i], places[i], O_CLOEXEC) < 0)
 			return -errno;
 	return 0; /* the copies go with everything that has no place */
-}
-
-static void tell_status(struct manager *manager)
-{
-	size_t live, ready;
-	char text[64];
-
-	lifecycle_count(manager->control, &live, &ready);
-	if (live == manager->told_live && ready == manager->told_ready)
-		return;
-	manager->told_live = live;
-	manager->told_ready = ready;
-	snprintf(text, sizeof(text), "STATUS=%zu session%s, %zu ready", live, live == 1 ? "" : "s", ready);
-	service_tell(&manager->service, text);
-}
-
-/* Runs in the loop, so that a process whose loop hangs misses it. */
-static void on_time(struct loop_timer *timer)
-{
-	struct manager *manager = container_of(timer, struct manager, timer);
-	const uint64_t watchdog_ns = manager->service.watchdog_ns;
-
-	service_tell(&manager->service, "WATCHDOG=1");
-	tell_status(manager);
-	loop_arm(&manager->control->loop, timer,
-		boottime_ns() + (watchdog_ns > 0 && watchdog_ns < PERIOD_NS ? watchdog_ns : PERIOD_NS));
-}
-
-void manager_ready(struct manager *manager, struct control *control)
-{
-	manager->control = control;
-	manager->told_live = SIZE_MAX;
-	manager->timer.fn = on_time;
-	service_tell(&manager->service, "READY=1");
-	if (manager->service.notify_fd >= 0)
-		on_time(&manager->timer);
 }
