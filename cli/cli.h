@@ -133,6 +133,8 @@ enum exit_code run_stats(struct cli *cli);
 enum exit_code run_each(struct cli *cli); /* stop, remove, pause, resume: the verb's method, for every operand */
 enum exit_code run_stop(struct cli *cli);
 enum exit_code run_exec(struct cli *cli);
+/* cli_failed() with the exit status that tells carrel's failure from the command's: 125, or 126 and 127 as shells do. */
+enum exit_code exec_failed(const struct cli *cli, struct failure *why);
 enum exit_code run_exec_streams(struct cli *cli); /* exec -i and -t */
 enum exit_code run_shell(struct cli *cli);
 enum exit_code run_attach(struct cli *cli);

@@ -55,6 +55,9 @@ static const char *local_kind(enum exit_code code)
 		return "timeout";
 	case EXIT_OK:
 	case EXIT_REFUSED:
+	case EXIT_NOT_RUN:
+	case EXIT_NOT_STARTED:
+	case EXIT_NO_COMMAND:
 		break;
 	}
 	return "failed";

@@ -18,6 +18,9 @@ enum exit_code {
 	EXIT_REFUSED = 1, /* the request was refused or failed; the error says its kind */
 	EXIT_USAGE = 2, /* the command line is wrong; nothing was asked */
 	EXIT_UNREACHABLE = 3, /* no answer from carrel: not running, no permission, connection lost */
+	EXIT_NOT_RUN = 125, /* of exec, shell and attach: carrel failed, not the command */
+	EXIT_NOT_STARTED = 126, /* the command is there and cannot be started */
+	EXIT_NO_COMMAND = 127, /* there is no such command */
 	EXIT_TIMED_OUT = 124, /* it did not happen in the time given, as of timeout(1) */
 };
 

@@ -26,6 +26,9 @@ static const struct {
 	{ EXIT_USAGE, "the command line is wrong; nothing was asked" },
 	{ EXIT_UNREACHABLE, "carrel cannot be reached, or the connection broke" },
 	{ EXIT_TIMED_OUT, "it did not happen in the time given" },
+	{ EXIT_NOT_RUN, "of exec, shell and attach: carrel failed, not the command" },
+	{ EXIT_NOT_STARTED, "of these: the command cannot be started" },
+	{ EXIT_NO_COMMAND, "of these: there is no such command" },
 };
 
 /* The first verb of each group of the overview. */

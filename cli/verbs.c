@@ -190,7 +190,7 @@ const struct verb verb_table[] = {
 	{ "exec", "SESSION COMMAND...", "run a command in a session", "exec.run", run_exec, 1, 1, true, exec_options,
 	  "Waits for the command and prints what it printed. Standard input goes along, to its end, if it is no terminal and\n"
 	  "holds text of at most 1 MiB. The exit status is the command's, or 128 and the number of the signal that ended it;\n"
-	  "an error of carrel's own is told on standard error, as for every verb." },
+	  "125 to 127 are carrel's own, with an error on standard error: not run, not to be started, not there." },
 	{ "shell", "SESSION [COMMAND...]", "open a terminal in a session", "terminal.open", run_shell, 1, 1, true, shell_options,
 	  "The terminal, with what runs in it, stays when you leave it by ctrl-p ctrl-q or when the connection breaks; it ends\n"
 	  "with its shell, whose exit status is this program's." },

@@ -104,12 +104,12 @@ enum exit_code run_exec(struct cli *cli)
 		return run_exec_streams(cli);
 	}
 	if (take_input(cli, &why) < 0)
-		return cli_failed(cli, &why);
+		return exec_failed(cli, &why);
 	if (cli_ask(cli, CLIENT_FOREVER, &result, &why) < 0) {
 		/* One that was killed for its time has printed something, too. */
 		if (!cli->json)
 			print_result(cli, json_object_get(json_object_get(why.error, "data"), "result"));
-		return cli_failed(cli, &why);
+		return exec_failed(cli, &why);
 	}
 	if (cli->json)
 		print_json(cli, result);

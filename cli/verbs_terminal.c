@@ -61,6 +61,18 @@ static enum exit_code status_of(const json_t *result)
 	return (enum exit_code)(status & 255);
 }
 
+enum exit_code exec_failed(const struct cli *cli, struct failure *why)
+{
+	const json_t *data = json_object_get(why->error, "data");
+	const char *step = text_of(data, "step"), *num = text_of(data, "errno");
+
+	if (step && num && streq(step, "exec"))
+		why->code = streq(num, "ENOENT") ? EXIT_NO_COMMAND : EXIT_NOT_STARTED;
+	else if (why->code == EXIT_REFUSED || why->code == EXIT_UNREACHABLE)
+		why->code = EXIT_NOT_RUN;
+	return cli_failed(cli, why);
+}
+
 /* Joins this program to the command that OPENED tells of. Its exit status is the command's. */
 static enum exit_code join(
 	struct cli *cli, struct client *client, const char *session, const json_t *opened, bool redraw)
@@ -98,7 +110,7 @@ static enum exit_code join(
 	if (r == 0)
 		r = interact(&with, &end, &result, &number, &why);
 	if (r < 0)
-		code = cli_failed(cli, &why);
+		code = exec_failed(cli, &why);
 	else if (end == INTERACTION_LEFT)
 		tell_left(cli, with.target, opened);
 	else
@@ -129,7 +141,7 @@ static enum exit_code open_and_join(struct cli *cli, const char *method, const c
 
 	if (client_open(&client, cli->socket_path, &why) < 0 ||
 		client_call(&client, method, json_incref(cli->params), CLIENT_FOREVER, &opened, &why) < 0)
-		return cli_failed(cli, &why);
+		return exec_failed(cli, &why);
 	const json_t *created = json_object_get(opened, "created");
 	enum exit_code code = join(cli, &client, session, opened, redraw || json_is_false(created));
 	json_decref(opened);

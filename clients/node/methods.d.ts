@@ -95,6 +95,7 @@ export interface Stats {
 	pids: Record<string, number | null> | null;
 	io: any;
 	network: any;
+	ports?: any;
 	pressure: any;
 	limits: Record<string, LimitValue>;
 }
@@ -246,6 +247,26 @@ export interface Transfer {
 
 export interface Removed {
 	removed: number;
+}
+
+export interface Started {
+	exec: string;
+	pid: number;
+	streams: Record<string, StreamOffer>;
+}
+
+export interface Ended {
+	exec: string;
+	exit_code: number | null;
+	signal: number | null;
+}
+
+export interface OpenedTerminal {
+	terminal: string;
+	exec: string;
+	pid: number;
+	created: boolean;
+	stream: StreamOffer;
 }
 
 export interface Limits {
@@ -1075,11 +1096,11 @@ export interface ExecMethods {
 	/** Runs a command in a session, and answers with what it printed when it has ended. Answers with {exit_code, signal, stdout, stderr, logs, truncated, dropped_bytes, elapsed_seconds}. */
 	run(params: ExecRunParams, options?: CallOptions): Promise<ExecResult>;
 	/** Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until somebody is attached. Answers with {exec, pid, streams: {stdin, stdout, stderr}}, or with tty {…, streams: {tty}}; each {token, expires_in_seconds}, or {fd} for "via": "fd". */
-	start(params: ExecStartParams, options?: CallOptions): Promise<any>;
+	start(params: ExecStartParams, options?: CallOptions): Promise<Started>;
 	/** Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before. Answers with {exec, pid, streams} as of exec.start. */
-	attach(params: ExecAttachParams, options?: CallOptions): Promise<any>;
+	attach(params: ExecAttachParams, options?: CallOptions): Promise<Started>;
 	/** Answers when the command has ended, also if it had before: the last 64 of a session are known for ten minutes. Answers with {exec, exit_code, signal}: one of them null. */
-	wait(params: ExecWaitParams, options?: CallOptions): Promise<any>;
+	wait(params: ExecWaitParams, options?: CallOptions): Promise<Ended>;
 	/** Sends a signal to the command's process group. Answers with {}. */
 	signal(params: ExecSignalParams, options?: CallOptions): Promise<any>;
 	/** Gives the command's terminal another size. Answers with {}. */
@@ -1135,7 +1156,7 @@ export interface ArchiveMethods {
 /** Terminals that outlive connections. */
 export interface TerminalMethods {
 	/** A terminal that outlives connections, with a shell or another command; one of this name that is there is attached to. It first shows what it showed before, up to 64 KiB. Answers with {terminal, exec, pid, created, stream}; the methods exec.* take either name. */
-	open(params: TerminalOpenParams, options?: CallOptions): Promise<any>;
+	open(params: TerminalOpenParams, options?: CallOptions): Promise<OpenedTerminal>;
 	/** Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others misses some, and is told so. Answers with {terminal, exec, pid, created: false, stream}. */
 	attach(params: TerminalAttachParams, options?: CallOptions): Promise<any>;
 }

@@ -173,7 +173,7 @@ class Exec(CliTest):
     def test_failures(self):
         server = self.serve(exec__run=Refusal("failed", "exec nonesuch: No such file or directory", step="exec",
                                               errno="ENOENT"))
-        result = self.run_cli("exec", "x", "--", "nonesuch", expect=1)
+        result = self.run_cli("exec", "x", "--", "nonesuch", expect=127)
         self.assertIn("step     exec", result.stderr)
         server.methods["exec.run"] = Refusal("timeout", "killed", result={**self.RESULT, "exit_code": None})
         result = self.run_cli("exec", "x", "--timeout", "1", "--", "y", expect=124)

@@ -53,6 +53,12 @@ class Terminal(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout, result.stderr), (7, b"out\n", b"err\n"))
         self.assertEqual(self.carrel("exec", "-i", "desk", "sh", "-c", "kill -9 $$", input=b"").returncode, 137)
 
+    def test_exit_status_of_what_did_not_run(self):
+        for words, status in ((("desk", "nonesuch"), 127), (("desk", "/tmp"), 126), (("nobody", "true"), 125)):
+            for options in ((), ("-i",)):
+                with self.subTest(words, options=options):
+                    self.assertEqual(self.carrel("exec", *options, *words, input=b"").returncode, status)
+
     def test_signals_go_to_the_command(self):
         process = subprocess.Popen([CARREL, "exec", "-i", "desk", "sh", "-c",
                                     "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done"],

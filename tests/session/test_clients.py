@@ -201,6 +201,25 @@ class Python(Clients):
             self.assertEqual(len(fds), 1)
             self.assertEqual(stream.readall(), data)
 
+    def test_streams_of_a_command_and_a_terminal(self):
+        self.client.session.create("minimal", id="streams")
+        started = self.client.exec.start("streams", ["sh", "-c", "cat; echo err >&2; exit 4"])
+        self.assertIsNone(fits(started, "Started", TYPES["types"]))
+        streams = {name: self.client.open_stream(offer) for name, offer in started["streams"].items()}
+        streams["stdin"].write(b"words")
+        streams["stdin"].close_write()
+        self.assertEqual((streams["stdout"].readall(), streams["stderr"].readall()), (b"words", b"err\n"))
+        ended = self.client.exec.wait("streams", started["exec"])
+        self.assertIsNone(fits(ended, "Ended", TYPES["types"]))
+        self.assertEqual(ended["exit_code"], 4)
+        opened = self.client.terminal.open("streams", name="pane", command=["sh"], rows=24, cols=80)
+        self.assertIsNone(fits(opened, "OpenedTerminal", TYPES["types"]))
+        streams["tty"] = self.client.open_stream(opened["stream"])
+        streams["tty"].write(b"stty size; exit\n")
+        self.assertIn(b"24 80", streams["tty"].readall())
+        for stream in streams.values():
+            stream.close()
+
     def test_threads_share_a_client(self):
         self.client.session.create("minimal", id="busy")
         wrong = []

@@ -12,9 +12,9 @@ __all__ = [
     "SessionState", "EndReason", "Isolation", "End", "Endpoint", "LimitValue", "Step", "Session", "EnsuredSession",
     "SessionList", "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check",
     "TemplateEndpoint", "Template", "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer",
-    "FileStat", "FileEntry", "FileList", "FileContent", "FileStream", "Transfer", "Removed", "Limits", "NotFound",
-    "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState", "Timeout", "NotReady", "Failed",
-    "Unavailable", "Draining", "InvalidParams",
+    "FileStat", "FileEntry", "FileList", "FileContent", "FileStream", "Transfer", "Removed", "Started", "Ended",
+    "OpenedTerminal", "Limits", "NotFound", "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState",
+    "Timeout", "NotReady", "Failed", "Unavailable", "Draining", "InvalidParams",
 ]
 
 Call = Callable[..., Any]
@@ -112,6 +112,7 @@ class Stats(TypedDict):
     pids: dict[str, float | None] | None
     io: Any
     network: Any
+    ports: NotRequired[Any]
     pressure: Any
     limits: dict[str, LimitValue]
 
@@ -261,6 +262,26 @@ class Transfer(TypedDict):
 
 class Removed(TypedDict):
     removed: int
+
+
+class Started(TypedDict):
+    exec: str
+    pid: int
+    streams: dict[str, StreamOffer]
+
+
+class Ended(TypedDict):
+    exec: str
+    exit_code: int | None
+    signal: int | None
+
+
+class OpenedTerminal(TypedDict):
+    terminal: str
+    exec: str
+    pid: int
+    created: bool
+    stream: StreamOffer
 
 
 class Limits(TypedDict, total=False):
@@ -845,7 +866,7 @@ class ExecMethods:
         cols: int | None = None,
         timeout_seconds: float | None = None,
         via: Literal["token", "fd"] | None = None,
-    ) -> Any:
+    ) -> Started:
         """Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until
         somebody is attached.
 
@@ -869,7 +890,7 @@ class ExecMethods:
              "rows": rows, "cols": cols, "timeout_seconds": timeout_seconds, "via": via},
         ))
 
-    def attach(self, session: str, exec: str, *, via: Literal["token", "fd"] | None = None) -> Any:
+    def attach(self, session: str, exec: str, *, via: Literal["token", "fd"] | None = None) -> Started:
         """Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has
         several viewers, and shows each what it showed before.
 
@@ -881,7 +902,7 @@ class ExecMethods:
         """
         return self._call("exec.attach", given({"session": session, "exec": exec, "via": via}))
 
-    def wait(self, session: str, exec: str, *, timeout_seconds: float | None = None) -> Any:
+    def wait(self, session: str, exec: str, *, timeout_seconds: float | None = None) -> Ended:
         """Answers when the command has ended, also if it had before: the last 64 of a session are known for ten
         minutes.
 
@@ -1347,7 +1368,7 @@ class TerminalMethods:
         rows: int | None = None,
         cols: int | None = None,
         via: Literal["token", "fd"] | None = None,
-    ) -> Any:
+    ) -> OpenedTerminal:
         """A terminal that outlives connections, with a shell or another command; one of this name that is there is
         attached to. It first shows what it showed before, up to 64 KiB.
 
