@@ -26,8 +26,8 @@
  *   1. As started. Any user's rights: reads the configuration, looks up users and groups (which may load libraries and
  *      ask a directory service), opens its event loop. Nobody has been able to say a word to it yet.
  *   2. Locked in (sandbox.c): no new privileges, no capability, not traceable; of the file system, the registry's
- *      directory to write and a few others to read; of the system calls at most sixty, with no socket, fork, exec,
- *      kill or ioctl among them, and no memory becomes executable any more.
+ *      directory to write and a few others to read; of the system calls at most sixty, with no fork, exec, kill or
+ *      ioctl among them, no connection to an address, and no memory becomes executable any more.
  *   3. Finding out: greets carreld, opens the registry, asks which sessions live. Clients still wait in the queue.
  *   4. Serving. From here on all input is hostile: bytes of clients (rpc.c, params.c), of each session's init
  *      (wire/init.c), of each session's output (wire/output.c).
