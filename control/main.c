@@ -165,8 +165,6 @@ static int read_configuration(struct control *control, const char *directory)
 		return complain("access", r);
 	if (text[0])
 		fprintf(stderr, "carrel-control: carrel.json: access: there is no %s; the entry fits nobody\n", text);
-	/* Rules for files come later, and let neither be opened. */
-	control->meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	control->n_cpus = n_cpus > 0 ? (uint32_t)n_cpus : 1;
 	return read_boot_id(control->boot_id, sizeof(control->boot_id));
@@ -242,6 +240,8 @@ static int prepare(struct process *process, const char *directory)
 	umask(0007); /* the group may connect to sockets; files have their modes from who makes them */
 	raise_descriptor_limit(&process->control);
 	port_sockets_clear(&process->control.config);
+	/* Rules for files come later, and let neither be opened. */
+	process->control.meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	process->control.net_dev_fd = open("/proc/self/net/dev", O_RDONLY | O_CLOEXEC);
 	return open_loop(process);
 }

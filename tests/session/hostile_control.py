@@ -20,7 +20,7 @@ HELLO, CHECK, LIST, CREATE, CONNECT, NOTED, KILL, FREEZE, THAW, SET_LIMITS = ran
 REPLY = 0x8000
 EV_SESSION, EV_EXITED, EV_GONE = 0x100, 0x101, 0x102
 UNSET = 2**64 - 1
-N_LIMITS = 11
+N_LIMITS, N_VOLUMES = 21, 4
 ERR_AT = 16
 
 
@@ -81,12 +81,13 @@ def spec(*argv):
     return fd
 
 
-def create(channel, identity, template="minimal", hostname="", egress="", limits=None, fd=None):
+def create(channel, identity, template="minimal", hostname="", egress="", limits=None, volumes=(), fd=None):
     values = [UNSET] * N_LIMITS
     for place, value in (limits or {}).items():
         values[place] = value
     body = padded(identity, 64) + padded(template, 64) + padded(hostname, 64) + padded(egress, 64)
     body += struct.pack(f"<{N_LIMITS}Q", *values)
+    body += b"".join(padded(name, 64) for name in (*volumes, *[""] * N_VOLUMES)[:N_VOLUMES])
     own = spec("/bin/busybox", "sleep", "1000") if fd is None else fd
     try:
         return channel.ask(CREATE, body, [own])
@@ -105,6 +106,7 @@ def crafted(channel):
     said["memory past the ceiling"] = create(channel, "x3", limits={0: 2**50 // 16})
     said["memory out of range"] = create(channel, "x4", limits={0: 1})
     said["pids past the ceiling"] = create(channel, "x5", limits={6: 4000000})
+    said["a volume that the template does not have"] = create(channel, "x9", volumes=["data"])
     with open("/dev/null", "rb") as null:
         said["a spec that is no spec"] = create(channel, "x6", fd=null.fileno())
     read, write = os.pipe()

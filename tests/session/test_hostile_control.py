@@ -61,7 +61,7 @@ class HostileControl(unittest.TestCase):
             "same id": errno.EEXIST, "unknown template": errno.ENOENT,
             "egress that the template does not allow": errno.EPERM, "memory past the ceiling": errno.EPERM,
             "memory out of range": errno.ERANGE, "pids past the ceiling": errno.EPERM,
-            "limits raised while it runs": errno.EPERM, "noted of a live session": errno.EBUSY,
+            "limits raised while it runs": errno.EPERM, "a volume that the template does not have": errno.EPERM, "noted of a live session": errno.EBUSY,
             **{f"{op} of no session": errno.ESRCH for op in ("connect", "kill", "freeze", "thaw", "noted")},
         }
         for name, number in wanted.items():

@@ -75,7 +75,7 @@ static void test_create(void **state _unused_)
 
 static void test_command_is_left_alone(void **state _unused_)
 {
-	_parsed_ struct parsed p;
+	_parsed_ struct parsed p, short_forms, other;
 
 	PARSE(&p, "create", "minimal", "-q", "--", "sh", "-c", "--json", "--");
 	assert_int_equal(p.r, 0);
@@ -85,15 +85,16 @@ static void test_command_is_left_alone(void **state _unused_)
 	assert_string_equal(p.cli.command[2], "--json");
 	assert_string_equal(p.cli.command[3], "--");
 	assert_null(p.cli.command[4]);
-	PARSE(&p, "create", "minimal", "-qtj");
-	assert_true(option_set(&p.cli, "quiet") && option_set(&p.cli, "timeline") && p.cli.json);
-	PARSE(&p, "exec", "a", "-n", "ls", "-l", "--json");
-	assert_true(option_set(&p.cli, "no-stdin"));
-	assert_int_equal(p.cli.n_words, 1);
-	assert_false(p.cli.json);
-	assert_string_equal(p.cli.command[0], "ls");
-	assert_string_equal(p.cli.command[2], "--json");
-	assert_null(p.cli.command[3]);
+	PARSE(&short_forms, "create", "minimal", "-qtj");
+	assert_true(option_set(&short_forms.cli, "quiet") && option_set(&short_forms.cli, "timeline") &&
+		    short_forms.cli.json);
+	PARSE(&other, "exec", "a", "-n", "ls", "-l", "--json");
+	assert_true(option_set(&other.cli, "no-stdin"));
+	assert_int_equal(other.cli.n_words, 1);
+	assert_false(other.cli.json);
+	assert_string_equal(other.cli.command[0], "ls");
+	assert_string_equal(other.cli.command[2], "--json");
+	assert_null(other.cli.command[3]);
 }
 
 static void test_secret_from_environment(void **state _unused_)
