@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tiers of tests one after the other; `./test` calls it. Ends with one line, "N passed, N failed"."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -125,14 +126,19 @@ def tier_fuzz():
                  env={"CC": "clang"}):
         return
     found = [p for p in sorted((directory / "tests/fuzz").glob("fuzz_*")) if p.is_file() and os.access(p, os.X_OK)]
-    for target in found:
+
+    def fuzz(target):
         seeds = TOP / "tests/fuzz/corpus" / target.name[5:]
         grown = directory / "corpus" / target.name[5:]
         grown.mkdir(parents=True, exist_ok=True)
         run(f"fuzz {target.name[5:]}",
-            [str(target), f"-max_total_time={FUZZ_SECONDS}", f"-fork={JOBS}", "-max_len=65536", "-print_final_stats=0",
+            [str(target), f"-max_total_time={FUZZ_SECONDS}", "-fork=1", "-max_len=65536", "-print_final_stats=0",
              f"-artifact_prefix={directory}/", str(grown), *([str(seeds)] if seeds.is_dir() else [])],
             timeout=FUZZ_SECONDS * 3 + 60)
+
+    # A processor for each, as many at a time as there are processors.
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(fuzz, found))
 
 
 def tier_demo():

@@ -122,6 +122,24 @@ class Terminal(unittest.TestCase):
         self.keys("echo status $?; stty -a | grep -o -- '-*icanon'", "Enter")
         self.see("status 5", "\nicanon")
 
+    @unittest.skipUnless(shutil.which("tmux") and shutil.which("htop"), "there is no tmux or no htop")
+    def test_htop_redraws_all_of_the_screen(self):
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", "80", "-y", "24", "env PS1='here> ' sh")
+        self.addCleanup(self.tmux, "kill-server")
+        self.keys("carrel shell desk --name meters -- htop -d 100", "Enter")
+        for columns, rows in ((80, 24), (110, 34), (70, 18)):
+            self.tmux("resize-window", "-t", "t", "-x", str(columns), "-y", str(rows))
+            self.see("Tasks:", "Load average:", "PID USER")
+            # The keys are on the last row, whatever its number.
+            wait_until(lambda: "F1Help" in (seen := self.screen().rstrip("\n").split("\n"))[-1] and len(seen) == rows, 15,
+                       f"{rows} rows")
+        self.keys("C-p", "C-q")
+        self.see("carrel attach desk meters")
+        self.keys("clear; carrel attach desk meters", "Enter")
+        self.see("Tasks:", "F1Help")
+        self.keys("q")
+        self.see("here>")
+
 
 if __name__ == "__main__":
     unittest.main()
