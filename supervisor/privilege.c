@@ -21,8 +21,29 @@ static const struct {
 	{ CAP_MKNOD, "makes the nodes of the /dev tree" },
 	{ CAP_KILL, "signals carrel-init, which has another uid" },
 	{ CAP_SYS_PTRACE, "opens the namespaces of a process in another user namespace" },
-	{ CAP_SYS_RESOURCE, "raises its own limit of open files" },
+	{ CAP_SYS_RESOURCE,
+		"raises its own limit of open files; keeps its protection from want of memory out of sessions" },
 };
+
+static bool is_kept(cap_value_t capability)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		if (kept[i].capability == capability)
+			return true;
+	return false;
+}
+
+/*
+ * Nothing that is executed from here gets what is not in the table. Sessions are not bound by it: whoever enters a user
+ * namespace begins anew there (set_cred_user_ns() in kernel/user_namespace.c).
+ */
+static int trim_bound(void)
+{
+	for (cap_value_t c = 0; c <= CAP_LAST_CAP; c++)
+		if (!is_kept(c) && cap_drop_bound(c) < 0 && errno != EINVAL && errno != EPERM)
+			return -errno;
+	return 0;
+}
 
 int privilege_trim(struct err *err)
 {
@@ -41,10 +62,8 @@ int privilege_trim(struct err *err)
 							 cap_set_flag(wanted, CAP_EFFECTIVE, 1, &c, CAP_SET) < 0))
 			r = -errno;
 	}
-	/*
-	 * The bounding set stays whole: carrel-init's capabilities in its own user namespace are bounded by it, and
-	 * nothing else that is executed from here keeps any.
-	 */
+	if (r == 0)
+		r = trim_bound();
 	if (r == 0 && cap_set_proc(wanted) < 0)
 		r = -errno;
 	cap_free(wanted);

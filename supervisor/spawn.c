@@ -116,6 +116,17 @@ static int child_exec_init(void *arg)
 	return 1;
 }
 
+/*
+ * What protects the supervisor from the kernel's want of memory is not a session's. Written with CAP_SYS_RESOURCE, it is
+ * also the least that the session can give itself (oom_score_adj_min in fs/proc/base.c).
+ */
+static int give_up_oom_protection(void)
+{
+	_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0;
+}
+
 static void go_between(const struct session *session, struct shared *shared, const int *fds, unsigned int n)
 {
 	/*
@@ -126,6 +137,8 @@ static void go_between(const struct session *session, struct shared *shared, con
 		CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT | CLONE_VM;
 	struct child child = { .session = session, .fds = fds, .n = n };
 
+	if (give_up_oom_protection() < 0)
+		go_between_fail(shared, "oom_score_adj");
 	if (setns(session->net.user_fd, CLONE_NEWUSER) < 0 || setns(session->net.net_fd, CLONE_NEWNET) < 0)
 		go_between_fail(shared, "namespaces");
 	pid_t pid = clone(child_exec_init, child.stack + sizeof(child.stack), flags, &child);

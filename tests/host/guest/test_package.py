@@ -123,6 +123,16 @@ class Package(unittest.TestCase):
         wait_until(lambda: prop("carreld.service", "StatusText") == "1 session", 30, "status")
         run("carrel", "remove", session["id"])
 
+    def test_3_what_protects_the_services_does_not_protect_sessions(self):
+        """The kernel's choice of what dies for want of memory: the services last, sessions like anybody."""
+        session = self.session()
+        self.assertEqual(pathlib.Path(f"/proc/{main_pid('carreld.service')}/oom_score_adj").read_text(), "-900\n")
+        for command, output in (("cat /proc/self/oom_score_adj", "0\n"),
+                                ("echo -1 > /proc/self/oom_score_adj || echo refused", "refused\n")):
+            result = run("carrel", "exec", session["id"], "--", "busybox", "sh", "-c", command)
+            self.assertEqual(result.stdout, output)
+        run("carrel", "remove", session["id"])
+
     def test_4_sessions_live_on(self):
         session = self.session()
         for what in (("restart", "carreld.service"), ("restart", "carrel-control.service"), ("stop", "carreld.service"),
