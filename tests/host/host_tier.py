@@ -57,8 +57,8 @@ def packages(report):
     return directory
 
 
-def run_on(kernel, payload, report):
-    begun, machine = time.monotonic(), vm.Machine(kernel)
+def run_on(kernel, payload, report, reboots=False):
+    begun, machine = time.monotonic(), vm.Machine(kernel, reboots=reboots)
     reader, writer = os.pipe()
     status = []
     with open(reader, errors="replace") as lines:
@@ -87,6 +87,7 @@ def run(root, report):
         run_on(kernel, guest_tests.payload(guest_tests.command(), root), report)
         if made:
             run_on(kernel, guest_tests.package_payload(made), report)
+            run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
 
 
 def main():

@@ -157,7 +157,7 @@ class Exec(unittest.TestCase):
         late = carrel("exec", "one", "--timeout", "0.3", "--", "sh", "-c", "echo so far; sleep 63", check=False)
         self.assertEqual((late.returncode, late.stdout), (124, "so far\n"))
         wrong = carrel("exec", "one", "--", "nonesuch", check=False)
-        self.assertEqual(wrong.returncode, 1)
+        self.assertEqual(wrong.returncode, 127)
         self.assertIn("ENOENT", wrong.stderr)
 
     # ---- bounds
