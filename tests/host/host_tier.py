@@ -5,6 +5,7 @@
 tests/run.py calls run(); by itself it prints what it is told.
 """
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -82,12 +83,19 @@ def run_on(kernel, payload, report, reboots=False):
 def run(root, report):
     """ROOT: a tree that `meson install --destdir` made. REPORT(name, ok, seconds, output) is called for each test."""
     subprocess.run([str(parts.TOP / "tools/deps"), "vm"], check=True)
-    made = packages(report)
     for kernel in KERNELS:
         run_on(kernel, guest_tests.payload(guest_tests.command(), root), report)
-        if made:
-            run_on(kernel, guest_tests.package_payload(made), report)
-            run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
+    made = packages(report)
+    if made is None:
+        return
+
+    def package(kernel):
+        run_on(kernel, guest_tests.package_payload(made), report)
+        run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
+
+    # These wait more than they compute, and measure nothing: side by side.
+    with concurrent.futures.ThreadPoolExecutor(len(KERNELS)) as pool:
+        list(pool.map(package, KERNELS))
 
 
 def main():

@@ -69,6 +69,7 @@ def look_after_a_cut(test):
         test.assertEqual(session["state"], "ended", session)
     if "alive" in sessions:
         test.assertEqual(sessions["alive"]["end"]["reason"], "host-restart")
+        call("session.remove", session="alive")
     test.assertEqual([p for p in CGROUP.glob("*/")], [])
     test.assertFalse(list(pathlib.Path("/var/lib/carrel/control").glob("*damaged*")), journal())
     test.assertEqual(with_keeper("reader", "cat", "/data/kept"), "kept\n")
