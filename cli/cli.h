@@ -123,6 +123,9 @@ void print_padded(const struct cli *cli, enum style style, const char *text, siz
 /* The string that is member NAME, or NULL. */
 const char *text_of(const json_t *object, const char *name);
 
+/* All sessions that PARAMS (stolen) select, page by page: an array, the caller's; NULL with WHY. */
+json_t *fetch_sessions(struct client *client, json_t *params, struct failure *why);
+
 enum exit_code run_create(struct cli *cli);
 enum exit_code run_ensure(struct cli *cli);
 enum exit_code run_list(struct cli *cli);
@@ -130,6 +133,7 @@ enum exit_code run_show(struct cli *cli);
 enum exit_code run_wait(struct cli *cli);
 enum exit_code run_logs(struct cli *cli);
 enum exit_code run_stats(struct cli *cli);
+enum exit_code run_top(struct cli *cli);
 enum exit_code run_each(struct cli *cli); /* stop, remove, pause, resume: the verb's method, for every operand */
 enum exit_code run_stop(struct cli *cli);
 enum exit_code run_exec(struct cli *cli);

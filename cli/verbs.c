@@ -105,6 +105,12 @@ static const struct option ls_options[] = {
 	{ 0 },
 };
 
+static const struct option top_options[] = {
+	{ "interval", 0, "DURATION", OPT_SECONDS, NULL, "from one look to the next; 2 seconds by default" },
+	{ "count", 'n', "NUMBER", OPT_COUNT, NULL, "end after so many; never by default" },
+	{ 0 },
+};
+
 static const struct option stop_options[] = {
 	{ "all", 0, NULL, OPT_SWITCH, NULL, "every session that you may see, all at the same time" },
 	{ "grace", 0, "DURATION", OPT_SECONDS, "grace_seconds",
@@ -206,6 +212,8 @@ const struct verb verb_table[] = {
 	{ "cat", "SESSION:PATH...", "print files of sessions", "file.read", run_cat, 1, MAX_WORDS, false, NULL, NULL },
 	{ "stats", "[SESSION...]", "show what sessions use", "session.stats", run_stats, 0, MAX_WORDS, false, NULL,
 	  "Without operands: all sessions that you may see and that have not ended." },
+	{ "top", "", "show what sessions use, again and again", "session.stats", run_top, 0, 0, false, top_options,
+	  "The busiest are first. CPU is in hundredths of one processor; IN and OUT are what passes the network." },
 	{ "limit", "SESSION...", "change limits of sessions that run", "session.set_limits", run_each, 1, MAX_WORDS, false,
 	  limit_options, "At most to what the template allows.\n"
 	  "Limits with K, M, G or T are powers of 1024; `carrel show` lists them." },

@@ -68,8 +68,7 @@ enum exit_code run_ensure(struct cli *cli)
 	return run_create(cli);
 }
 
-/* All sessions that PARAMS (stolen) select, page by page: an array, the caller's; NULL with WHY. */
-static json_t *fetch_sessions(struct client *client, json_t *params, struct failure *why)
+json_t *fetch_sessions(struct client *client, json_t *params, struct failure *why)
 {
 	json_t *all = json_array(), *page, *cursor;
 
