@@ -118,7 +118,7 @@ def done(text):
 
 # ---- the host
 
-VOLATILE = r"random/|dentry-state|file-nr|inode-nr|inode-state|nf_conntrack_count|pty/nr|ns_last_pid|cad_pid|aio-nr|" \
+VOLATILE = r"random/|fs/quota/|dentry-state|file-nr|inode-nr|inode-state|nf_conntrack_count|pty/nr|ns_last_pid|cad_pid|aio-nr|" \
            r"khugepaged/|/refcnt$|damon_stat/|hugepages-\w+/stats|page_reporting|/net/\w+/(conf|neigh)/cr\d"
 
 
