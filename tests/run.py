@@ -9,24 +9,28 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 BUILD = TOP / "build"
 JOBS = os.cpu_count() or 2
+IDLE = ("nice", "-n", "19")
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60" if os.environ.get("CI") else "10"))
 
 passed, failed = 0, []
+reporting = threading.Lock()
 
 
 def report(name, ok, seconds, output=""):
     global passed
-    print(f"{'ok  ' if ok else 'FAIL'} {seconds:7.1f} s  {name}", flush=True)
-    if ok:
-        passed += 1
-    else:
-        failed.append(name)
-        print("\n".join("     | " + line for line in output.strip().splitlines()[-60:]), flush=True)
+    with reporting:
+        print(f"{'ok  ' if ok else 'FAIL'} {seconds:7.1f} s  {name}", flush=True)
+        if ok:
+            passed += 1
+        else:
+            failed.append(name)
+            print("\n".join("     | " + line for line in output.strip().splitlines()[-60:]), flush=True)
 
 
 def run(name, command, count=None, timeout=1200, **kwargs):
@@ -57,13 +61,13 @@ def python_tests(output):
     return [(name, word == "ok") for name, word in re.findall(r"^RESULT (\S+) (ok|FAIL) [\d.]+$", output, re.M)]
 
 
-def setup(directory, *options, env=None):
+def setup(directory, *options, env=None, priority=()):
     if not (directory / "build.ninja").exists():
         shutil.rmtree(directory, ignore_errors=True)
         if not run(f"configure {directory.name}", ["meson", "setup", str(directory), *options],
                    env={**os.environ, **(env or {})}):
             return False
-    return run(f"compile {directory.name}", ["ninja", "-C", str(directory), f"-j{JOBS}"])
+    return run(f"compile {directory.name}", [*priority, "ninja", "-C", str(directory), f"-j{JOBS}"])
 
 
 def tier_build():
@@ -120,10 +124,11 @@ def tier_host():
 
 
 def tier_fuzz():
-    """libFuzzer on every parser, FUZZ_SECONDS each, starting from the corpus in the repository."""
+    """libFuzzer on every parser, FUZZ_SECONDS each, starting from the corpus in the repository. With the lowest priority,
+    because main() may have it run beside tests that mostly wait."""
     directory = BUILD / "fuzz"
     if not setup(directory, "-Dbuildtype=debugoptimized", "-Dfuzz=true", "-Db_lundef=false", "-Db_sanitize=address,undefined",
-                 env={"CC": "clang"}):
+                 env={"CC": "clang"}, priority=IDLE):
         return
     found = [p for p in sorted((directory / "tests/fuzz").glob("fuzz_*")) if p.is_file() and os.access(p, os.X_OK)]
 
@@ -132,7 +137,7 @@ def tier_fuzz():
         grown = directory / "corpus" / target.name[5:]
         grown.mkdir(parents=True, exist_ok=True)
         run(f"fuzz {target.name[5:]}",
-            [str(target), f"-max_total_time={FUZZ_SECONDS}", "-fork=1", "-max_len=65536", "-print_final_stats=0",
+            [*IDLE, str(target), f"-max_total_time={FUZZ_SECONDS}", "-fork=1", "-max_len=65536", "-print_final_stats=0",
              f"-artifact_prefix={directory}/", str(grown), *([str(seeds)] if seeds.is_dir() else [])],
             timeout=FUZZ_SECONDS * 3 + 60)
 
@@ -164,9 +169,15 @@ def main():
             print(f"no tier {name!r}; there are {', '.join(TIERS)}", file=sys.stderr)
             return 2
     begun = time.monotonic()
+    fuzzing = None
     for name in chosen:
         print(f"--- {name}", flush=True)
-        if TIERS[name]() is False:
+        if name == "session" and "fuzz" in chosen:
+            fuzzing = threading.Thread(target=tier_fuzz)
+            fuzzing.start()
+        if name == "fuzz" and fuzzing:
+            fuzzing.join()
+        elif TIERS[name]() is False:
             break
     print(f"--- {time.monotonic() - begun:.0f} s")
     for name in failed:
