@@ -17,6 +17,8 @@ static void on_piece(void *arg, enum capture_stream stream, const char *bytes, s
 		*(size_t *)arg += (unsigned char)bytes[i];
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct docker_lines lines = { 0 };

@@ -108,7 +108,7 @@ static void send_frames(struct world *w, int peer, const uint8_t *data, size_t n
 {
 	union {
 		struct msg_header header;
-		uint8_t bytes[256];
+		uint8_t bytes[MSG_MAX_SIZE];
 	} frame;
 
 	while (n > 0 && !w->closed) {
