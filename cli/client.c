@@ -209,6 +209,30 @@ int client_call(struct client *client, const char *method, json_t *params, int t
 	return r < 0 ? r : client_answer(client, id, timeout_ms, ret_result, why);
 }
 
+json_t *client_fetch(struct client *client, const char *method, const char *member, json_t *params, int timeout_ms,
+	struct failure *why)
+{
+	json_t *all = json_array(), *cursor;
+
+	do {
+		json_t *page = NULL;
+		if (client_call(client, method, json_incref(params), timeout_ms, &page, why) < 0) {
+			json_decref(all);
+			all = NULL;
+			break;
+		}
+		json_array_extend(all, json_object_get(page, member));
+		cursor = json_object_get(page, "next_cursor");
+		if (json_is_string(cursor))
+			json_object_set(params, "cursor", cursor);
+		else
+			cursor = NULL;
+		json_decref(page);
+	} while (cursor);
+	json_decref(params);
+	return all;
+}
+
 int client_next(struct client *client, int timeout_ms, json_t **ret_params, struct failure *why)
 {
 	int64_t deadline = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;

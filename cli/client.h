@@ -32,6 +32,13 @@ int client_call(struct client *client, const char *method, json_t *params, int t
 	struct failure *why);
 
 /*
+ * Calls a METHOD that answers a page at a time, until the last: what its pages have in MEMBER, an array, the caller's; or
+ * NULL with WHY. PARAMS is stolen.
+ */
+json_t *client_fetch(struct client *client, const char *method, const char *member, json_t *params, int timeout_ms,
+	struct failure *why);
+
+/*
  * The two halves of it. client_send() with RET_ID NULL sends what gets no answer. client_answer() with a TIMEOUT_MS of 0
  * takes what has come: -ETIMEDOUT when that is not the whole answer yet.
  */

@@ -14,27 +14,11 @@
 /* All entries of the directory at PLACE, page by page: an array, the caller's; NULL with WHY. */
 static json_t *fetch_entries(struct cli *cli, struct client *client, const struct place *place, struct failure *why)
 {
-	json_t *all = json_array(), *params = place_params(place), *cursor;
+	json_t *params = place_params(place);
 
 	if (option_set(cli, "recursive"))
 		json_object_set_new(params, "recursive", json_true());
-	do {
-		json_t *page = NULL;
-		if (client_call(client, "file.list", json_incref(params), CLIENT_FOREVER, &page, why) < 0) {
-			json_decref(all);
-			all = NULL;
-			break;
-		}
-		json_array_extend(all, json_object_get(page, "entries"));
-		cursor = json_object_get(page, "next_cursor");
-		if (json_is_string(cursor))
-			json_object_set(params, "cursor", cursor);
-		else
-			cursor = NULL;
-		json_decref(page);
-	} while (cursor);
-	json_decref(params);
-	return all;
+	return client_fetch(client, "file.list", "entries", params, CLIENT_FOREVER, why);
 }
 
 /* The first character of what ls(1) shows for a type, and the one behind a name. */

@@ -57,24 +57,20 @@ static int add_image(struct usage *usage, struct client *client, const char *tem
 	return r;
 }
 
-/* One page of sessions; *CURSOR is where the next begins, NULL after the last. */
-static int add_page(struct usage *usage, struct client *client, json_t **cursor, struct failure *why)
+/* The images that the templates of sessions have which have not ended. */
+static int add_images(struct usage *usage, struct client *client, struct failure *why)
 {
-	json_t *page = NULL, *session;
+	json_t *sessions = fetch_sessions(client, json_object(), why), *session;
+	int r = sessions ? 0 : -EIO;
 	size_t i;
-	int r = client_call(
-		client, "session.list", json_pack("{so*}", "cursor", *cursor), CLIENT_PROMPT_MS, &page, why);
 
-	*cursor = NULL;
-	json_array_foreach (json_object_get(page, "sessions"), i, session) {
+	json_array_foreach (sessions, i, session) {
 		const char *state = json_string_value(json_object_get(session, "state"));
 		const char *template = json_string_value(json_object_get(session, "template"));
 		if (r == 0 && state && template && !streq(state, "ended"))
 			r = add_image(usage, client, template, why);
 	}
-	if (r == 0 && json_is_string(json_object_get(page, "next_cursor")))
-		*cursor = json_incref(json_object_get(page, "next_cursor"));
-	json_decref(page);
+	json_decref(sessions);
 	return r;
 }
 
@@ -82,16 +78,10 @@ static void ask_usage(struct usage *usage)
 {
 	_client_ struct client client = { .fd = -1 };
 	_failure_ struct failure why = { 0 };
-	json_t *cursor = NULL;
-	int r = client_open(&client, usage->socket_path, &why);
 
 	usage->asked = true;
 	usage->images = json_object();
-	do {
-		if (r == 0)
-			r = add_page(usage, &client, &cursor, &why);
-	} while (r == 0 && cursor);
-	if (r < 0) {
+	if (client_open(&client, usage->socket_path, &why) < 0 || add_images(usage, &client, &why) < 0) {
 		json_decref(usage->images);
 		usage->images = NULL;
 	}

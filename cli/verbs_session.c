@@ -70,25 +70,7 @@ enum exit_code run_ensure(struct cli *cli)
 
 json_t *fetch_sessions(struct client *client, json_t *params, struct failure *why)
 {
-	json_t *all = json_array(), *page, *cursor;
-
-	do {
-		page = NULL;
-		if (client_call(client, "session.list", json_incref(params), CLIENT_PROMPT_MS, &page, why) < 0) {
-			json_decref(all);
-			all = NULL;
-			break;
-		}
-		json_array_extend(all, json_object_get(page, "sessions"));
-		cursor = json_object_get(page, "next_cursor");
-		if (json_is_string(cursor))
-			json_object_set(params, "cursor", cursor);
-		else
-			cursor = NULL;
-		json_decref(page);
-	} while (cursor);
-	json_decref(params);
-	return all;
+	return client_fetch(client, "session.list", "sessions", params, CLIENT_PROMPT_MS, why);
 }
 
 /* When and why it ends: "in 25 min", "idle in 5 min", "never"; of one that has ended, why it did. */

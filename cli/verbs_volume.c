@@ -18,48 +18,30 @@ static void add_volume(struct table *table, const json_t *volume)
 	table_add(table, seconds_until(text_of(volume, "last_used_at"), &age) ? format_seconds(text, -age) : NULL);
 }
 
-/* Puts the volumes of every page into ALL and TABLE. 0, or negative with WHY. */
-static int fetch_volumes(struct cli *cli, json_t *all, struct table *table, struct failure *why)
-{
-	_client_ struct client client = { .fd = -1 };
-	json_t *page, *volume, *cursor = NULL;
-	size_t i;
-
-	if (client_open(&client, cli->socket_path, why) < 0)
-		return -EIO;
-	do {
-		page = NULL;
-		if (client_call(&client, "volume.list", json_incref(cli->params), CLIENT_PROMPT_MS, &page, why) < 0)
-			return -EIO;
-		json_array_foreach (json_object_get(page, "volumes"), i, volume)
-			add_volume(table, volume);
-		json_array_extend(all, json_object_get(page, "volumes"));
-		cursor = json_object_get(page, "next_cursor");
-		if (json_is_string(cursor))
-			json_object_set(cli->params, "cursor", cursor);
-		else
-			cursor = NULL;
-		json_decref(page);
-	} while (cursor);
-	return 0;
-}
-
 enum exit_code run_volume_list(struct cli *cli)
 {
 	static const struct column columns[] = { { "VOLUME" }, { "OWNER", .least = 10 }, { "STATE", .state = true },
 		{ "SESSION" }, { "WHEN IT ENDS" }, { "UNUSED", .right = true }, { 0 } };
+	_client_ struct client client = { .fd = -1 };
 	_failure_ struct failure why = { 0 };
 	_table_ struct table table;
-	json_t *all = json_array();
+	json_t *all, *volume;
+	size_t i;
 
 	table_init(&table, &cli->out, columns);
-	int r = fetch_volumes(cli, all, &table, &why);
-	if (r == 0 && cli->json)
+	if (client_open(&client, cli->socket_path, &why) < 0)
+		return cli_failed(cli, &why);
+	all = client_fetch(&client, "volume.list", "volumes", json_incref(cli->params), CLIENT_PROMPT_MS, &why);
+	if (!all)
+		return cli_failed(cli, &why);
+	json_array_foreach (all, i, volume)
+		add_volume(&table, volume);
+	if (cli->json)
 		print_json(cli, all);
-	else if (r == 0)
+	else
 		table_print(&table, stdout);
 	json_decref(all);
-	return r < 0 ? cli_failed(cli, &why) : EXIT_OK;
+	return EXIT_OK;
 }
 
 enum exit_code run_volume_show(struct cli *cli)

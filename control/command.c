@@ -177,6 +177,15 @@ static int fill_header(
 	return 0;
 }
 
+/* What every spec begins with: who runs it and where, as the image has it where the template is silent. */
+static int begin_spec(struct spec_header *header, const struct config *config, const struct template *template,
+	struct image *image, struct err *err)
+{
+	const int r = template->command ? 0 : image_load(config->state_dir, template->image, image, err);
+
+	return r < 0 ? r : fill_header(header, template, image, err);
+}
+
 int command_workload(const struct config *config, const struct template *template,
 	const struct command_request *request, struct err *err)
 {
@@ -184,12 +193,7 @@ int command_workload(const struct config *config, const struct template *templat
 	_strings_ struct strings argv = { 0 };
 	struct spec_header header = { .flags = template->cdp_pipe ? SPEC_CDP_PIPE : 0 };
 
-	if (!template->command) {
-		int r = image_load(config->state_dir, template->image, &image, err);
-		if (r < 0)
-			return r;
-	}
-	int r = fill_header(&header, template, &image, err);
+	int r = begin_spec(&header, config, template, &image, err);
 	if (r < 0)
 		return r;
 	r = build_argv(&argv, template, &image, request->command);
@@ -216,12 +220,7 @@ int command_exec(const struct config *config, const struct template *template, c
 	_strings_ struct strings argv = { 0 };
 	struct spec_header header = { .flags = request->tty ? SPEC_TTY : 0 };
 
-	if (!template->command) {
-		int r = image_load(config->state_dir, template->image, &image, err);
-		if (r < 0)
-			return r;
-	}
-	int r = fill_header(&header, template, &image, err);
+	int r = begin_spec(&header, config, template, &image, err);
 	if (r < 0)
 		return r;
 	if (request->user && copy_string(header.user, sizeof(header.user), request->user) < 0)
@@ -243,12 +242,7 @@ int command_files(const struct config *config, const struct template *template, 
 	_cleanup_(image_release) struct image image = { 0 };
 	struct spec_header header = { 0 };
 
-	if (!template->command) {
-		int r = image_load(config->state_dir, template->image, &image, err);
-		if (r < 0)
-			return r;
-	}
-	int r = fill_header(&header, template, &image, err);
+	int r = begin_spec(&header, config, template, &image, err);
 	if (r < 0)
 		return r;
 	if (user && copy_string(header.user, sizeof(header.user), user) < 0)

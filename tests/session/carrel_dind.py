@@ -42,11 +42,11 @@ def build_image(host):
 
 class DindHost(Host):
     def __init__(self, config=None, templates=None):
-        super().__init__(config, {"dind": template(), **(templates or {})}, base=BUILD)
+        super().__init__(config, {"dind": template(), **(templates or {})}, state_base=BUILD)
         build_image(self)
         # Of rootfs/ but what is shared: each host has its own lock and scratch.
         for part in ("rootfs/dind", "rootfs/.scratch", "images"):
-            (self.state_dir / part).parent.mkdir(mode=0o700, exist_ok=True)
+            (self.state_dir / part).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             subprocess.run(["cp", "-al", STORE / part, self.state_dir / part], check=True)
 
     def leftovers(self):

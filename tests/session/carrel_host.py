@@ -126,12 +126,14 @@ class Client:
 
 
 class Host:
-    def __init__(self, config=None, templates=None, images=("minimal",), base=TEST_DIR):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir=base))
+    def __init__(self, config=None, templates=None, images=("minimal",), state_base=None):
+        """STATE_BASE: where the state is, when it is to be elsewhere than the rest, whose paths are those of sockets and
+        have to be short."""
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrel-test-", dir=TEST_DIR))
         self.dir.chmod(0o755)
         self.name = self.dir.name
         self.config_dir = self.dir / "etc"
-        self.state_dir = self.dir / "state"
+        self.state_dir = state_base / self.name if state_base else self.dir / "state"
         self.run_dir = self.dir / "run"
         self.log_path = self.dir / "log"
         self.program = ROOT / "usr/sbin/carreld"
@@ -271,6 +273,7 @@ class Host:
                     raise AssertionError(f"left behind: {left}\n{self.log()}")
         finally:
             shutil.rmtree(self.dir, ignore_errors=True)
+            shutil.rmtree(self.state_dir, ignore_errors=True)
 
     # ---- what there is on the host
 
