@@ -72,29 +72,48 @@ static int read_ipv6_prefix(
 	return r;
 }
 
+static int check_array(const struct place *place, const json_t *value, size_t max)
+{
+	if (!json_is_array(value))
+		return place_fail_type(place, "an array", value);
+	if (json_array_size(value) > max)
+		return place_fail(place, "has more than %zu entries", max);
+	return 0;
+}
+
+/* RET_FAMILY is 4 or 6; the bytes behind an IPv4 address are left as they are. */
+static int read_address(const struct place *place, const json_t *value, uint8_t *ret_family, uint8_t ret_bytes[16])
+{
+	const char *text = string_read(place, value, 0, UINT64_MAX);
+
+	if (!text)
+		return -EINVAL;
+	if (inet_pton(AF_INET, text, ret_bytes) == 1)
+		*ret_family = 4;
+	else if (inet_pton(AF_INET6, text, ret_bytes) == 1)
+		*ret_family = 6;
+	else
+		return place_fail(place, "\"%s\" is no IP address", text);
+	return 0;
+}
+
 /* FIELD is the whole configuration. */
 static int read_nameservers(
 	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
 {
 	struct config *config = field;
-	size_t i;
 	json_t *item;
+	size_t i;
+	int r;
 
-	if (!json_is_array(value))
-		return place_fail_type(place, "an array", value);
-	if (json_array_size(value) > CONFIG_MAX_NAMESERVERS)
-		return place_fail(place, "has more than %d entries", CONFIG_MAX_NAMESERVERS);
+	r = check_array(place, value, CONFIG_MAX_NAMESERVERS);
+	if (r < 0)
+		return r;
 	json_array_foreach (value, i, item) {
 		const struct place at = { place->source, place, NULL, i };
-		const char *text = string_read(&at, item, 0, UINT64_MAX);
-		if (!text)
-			return -EINVAL;
-		if (inet_pton(AF_INET, text, config->nameservers[i]) == 1)
-			config->nameserver_family[i] = 4;
-		else if (inet_pton(AF_INET6, text, config->nameservers[i]) == 1)
-			config->nameserver_family[i] = 6;
-		else
-			return place_fail(&at, "\"%s\" is no IP address", text);
+		r = read_address(&at, item, &config->nameserver_family[i], config->nameservers[i]);
+		if (r < 0)
+			return r;
 		config->n_nameservers++;
 	}
 	return 0;
@@ -105,25 +124,19 @@ static int read_addresses(
 	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
 {
 	struct config *config = field;
-	size_t i;
 	json_t *item;
+	size_t i;
+	int r;
 
-	if (!json_is_array(value))
-		return place_fail_type(place, "an array", value);
-	if (json_array_size(value) > CONFIG_MAX_ADDRESSES)
-		return place_fail(place, "has more than %d entries", CONFIG_MAX_ADDRESSES);
+	r = check_array(place, value, CONFIG_MAX_ADDRESSES);
+	if (r < 0)
+		return r;
 	json_array_foreach (value, i, item) {
 		const struct place at = { place->source, place, NULL, i };
-		const char *text = string_read(&at, item, 0, UINT64_MAX);
 		struct config_address *address = &config->publish_addresses[config->n_publish_addresses];
-		if (!text)
-			return -EINVAL;
-		if (inet_pton(AF_INET, text, address->bytes) == 1)
-			address->family = 4;
-		else if (inet_pton(AF_INET6, text, address->bytes) == 1)
-			address->family = 6;
-		else
-			return place_fail(&at, "\"%s\" is no IP address", text);
+		r = read_address(&at, item, &address->family, address->bytes);
+		if (r < 0)
+			return r;
 		config->n_publish_addresses++;
 	}
 	return 0;
@@ -134,17 +147,17 @@ static int read_ports(
 	const struct place *place, const struct member *member _unused_, const json_t *value, void *field)
 {
 	struct template *template = field;
-	size_t i;
 	json_t *item;
+	size_t i;
+	int r;
 
-	if (!json_is_array(value))
-		return place_fail_type(place, "an array", value);
-	if (json_array_size(value) > CONFIG_MAX_LOOPBACK_PORTS)
-		return place_fail(place, "has more than %d entries", CONFIG_MAX_LOOPBACK_PORTS);
+	r = check_array(place, value, CONFIG_MAX_LOOPBACK_PORTS);
+	if (r < 0)
+		return r;
 	json_array_foreach (value, i, item) {
 		const struct place at = { place->source, place, NULL, i };
 		uint64_t port;
-		int r = integer_read(&at, item, 1, UINT16_MAX, &port);
+		r = integer_read(&at, item, 1, UINT16_MAX, &port);
 		if (r < 0)
 			return r;
 		for (size_t j = 0; j < template->n_loopback_ports; j++)
