@@ -22,6 +22,14 @@ passed, failed = 0, []
 reporting = threading.Lock()
 
 
+def excerpt(lines):
+    """The first failure, from which others often follow, and the end."""
+    first = next((i for i, line in enumerate(lines) if re.match(r"(ERROR|FAIL): |\[  FAILED|.*ERROR: (Address|Leak)", line)), None)
+    if first is None or len(lines) - first <= 80:
+        return lines[-80:]
+    return [*lines[first:first + 50], "...", *lines[-30:]]
+
+
 def report(name, ok, seconds, output=""):
     global passed
     with reporting:
@@ -30,7 +38,7 @@ def report(name, ok, seconds, output=""):
             passed += 1
         else:
             failed.append(name)
-            print("\n".join("     | " + line for line in output.strip().splitlines()[-60:]), flush=True)
+            print("\n".join("     | " + line for line in excerpt(output.strip().splitlines())), flush=True)
 
 
 def run(name, command, count=None, timeout=1200, **kwargs):
