@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """system.metrics is what Prometheus reads, and says what happened; system.health says whether all is well."""
 
+import json
 import math
 import os
+import pathlib
 import re
 import signal
 import unittest
 
 from carrel_host import Host, RpcError, own_network, wait_until
 
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "packaging/examples"
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
 SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)$")
@@ -61,6 +64,17 @@ def check_histograms(types, samples):
             assert list(bounds) == sorted(bounds) and list(counts) == sorted(counts), name
             assert bounds[-1] == math.inf and counts[-1] == samples[(f"{name}_count", *labels)], name
             assert (f"{name}_sum", *labels) in samples
+
+
+def selectors(expression):
+    """(metric, [(label, operator, value)...]) of carrel's metrics in an expression of Prometheus'."""
+    for metric, matchers in re.findall(r"\b(carrel_\w+)(?:\{(.*?)\})?", expression):
+        yield metric, re.findall(r'(\w+)(=~|!=|!~|=)"(.*?)"', matchers)
+
+
+def matches(value, operator, wanted):
+    equal = re.fullmatch(wanted, value) is not None if "~" in operator else value == wanted
+    return equal != operator.startswith("!")
 
 
 def setUpModule():
@@ -117,6 +131,36 @@ class Metrics(unittest.TestCase):
         wait_until(lambda: self.scrape()[("carrel_event_loop_lag_seconds_count",)] >= 2, what="lag to be measured")
         self.assertIn("# TYPE carrel_sessions gauge", self.host.carrel("metrics").stdout)
         self.client.call("session.remove", session=second)
+
+    def test_examples_ask_for_what_there_is(self):
+        """Each metric, label and value that the alerts and the dashboard name is one that is printed."""
+        self.client.call("pool.set", template="minimal", size=1)
+        self.client.call("session.remove", session=self.client.call("session.create", template="minimal")["id"])
+        samples = self.scrape()
+        self.client.call("pool.set", template="minimal", size=0)
+        described = self.client.call("rpc.discover")
+        methods, kinds = {m["name"] for m in described["methods"]}, set(described["components"]["errors"])
+        rules = re.sub(r">-\n\s+", "", (EXAMPLES / "prometheus-rules.yml").read_text())
+        dashboard = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
+        expressions = re.findall(r"^ +expr: (.*(?:\n {10,}.*)*)", rules, re.M)
+        self.assertEqual(len(expressions), rules.count("- alert:"))
+        expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        self.assertGreater(len(expressions), 40)
+        for expression in expressions:
+            found = list(selectors(expression))
+            self.assertTrue(found, expression)
+            for metric, matchers in found:
+                there = [dict(labels) for name, *labels in samples if name == metric]
+                self.assertTrue(there, f"{metric} in {expression}")
+                for label, operator, wanted in (m for m in matchers if m[0] != "instance"):
+                    # Of requests those are printed that there were.
+                    values = {"method": methods, "outcome": kinds | {"ok"}}.get(label, {d.get(label, "") for d in there})
+                    for one in wanted.split("|"):
+                        self.assertIn(one, values, f"{label} of {metric} in {expression}")
+                    self.assertTrue(any(matches(v, operator, wanted) for v in values), expression)
+            # What is summed by is a label.
+            for label in re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", expression))):
+                self.assertTrue(label == "instance" or any(label in dict(k[1:]) for k in samples), f"{label} in {expression}")
 
     def test_starts_of_control_are_counted(self):
         before = self.scrape()[("carrel_control_starts_total",)]
