@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * docker.build. The context is put into a tar by a command in the session, with the session's own rights; its output
- * goes through here, in chunks, to the daemon, never more than the daemon takes. What the daemon says of its progress
+ * docker.build. The context is put into a tar by a file child of the session, with the session's own rights; it goes
+ * through here, in chunks, to the daemon, never more than the daemon takes. What the daemon says of its progress
  * becomes the answer's log and, a few times a second at most, an event.
  *
  * A build ends when its request does: the client goes away, docker.cancel is called, the session ends.
  */
-#include <signal.h>
 #include <stdio.h>
 
-#include "control/command.h"
 #include "control/docker.h"
 #include "control/docker_stream.h"
 #include "control/exec.h"
+#include "control/file_archive.h"
 #include "control/json.h"
 #include "control/lifecycle.h"
 #include "control/session_methods.h"
+#include "wire/files.h"
 
 enum {
 	MAX_LOG = 1 << 20,
 	MAX_QUEUED = 256 * 1024, /* of the context, on its way to the daemon */
-	TAR_ERROR_SIZE = 512,
 	EVENT_LINES = 20, /* of an event, which is kept in the history */
 	EVENT_LINE_BYTES = 200,
 	MAX_ID = 128,
@@ -30,11 +29,10 @@ enum {
 
 struct build {
 	struct docker_op op; /* first: docker_begin() */
-	struct init_exec tar;
-	struct loop_io context, tar_errors; /* what the tar command writes; fd -1: closed */
-	bool tar_started, tar_ended;
-	int tar_code;
-	char tar_text[TAR_ERROR_SIZE]; /* the beginning of its errors */
+	struct transfer *archive; /* of the context, while it is made; then ARCHIVED is how it went */
+	struct err archived;
+	enum error_kind archive_failure;
+	struct loop_io context; /* what comes of it; fd -1: all has */
 	struct docker_lines lines;
 	struct capture log;
 	char image_id[MAX_ID];
@@ -56,27 +54,24 @@ static struct loop *loop_of(const struct build *build)
 
 /* ---- the end ---- */
 
-static void drop_io(struct build *build, struct loop_io *io)
+static void drop_pipe(struct build *build)
 {
-	loop_remove(loop_of(build), io);
-	close_fdp(&io->fd);
+	loop_remove(loop_of(build), &build->context);
+	close_fdp(&build->context.fd);
 }
 
-/* The command, where it still runs, gets SIGPIPE or is killed. */
-static void end_tar(struct build *build)
+static void end_context(struct build *build)
 {
-	if (build->tar_started && !build->tar_ended)
-		init_link_signal(&build->op.session->init, &build->tar, SIGKILL, false);
-	init_link_forget_exec(&build->op.session->init, &build->tar);
-	drop_io(build, &build->context);
-	drop_io(build, &build->tar_errors);
+	if (build->archive)
+		file_archive_cancel(steal_ptr(&build->archive));
+	drop_pipe(build);
 }
 
 static void release(struct docker_op *op)
 {
 	struct build *build = build_of(op);
 
-	end_tar(build);
+	end_context(build);
 	loop_disarm(loop_of(build), &build->event);
 	docker_lines_release(&build->lines);
 	capture_release(&build->log);
@@ -224,7 +219,7 @@ static void built(struct docker_op *op, const json_t *answer _unused_)
 	struct build *build = build_of(op);
 	char target[DOCKER_TARGET_SIZE], text[600];
 
-	end_tar(build);
+	end_context(build);
 	if (build->progress)
 		send_event(build);
 	if (build->error || !build->image_id[0]) {
@@ -240,26 +235,19 @@ static void built(struct docker_op *op, const json_t *answer _unused_)
 
 /* ---- the context ---- */
 
-static bool is_uploaded(const struct build *build)
-{
-	return build->context.fd < 0;
-}
-
-/* All of it is read, and tar has said whether that was all. It says 1 when a file changed meanwhile. */
+/* It is not whole, or all of it is in the daemon's queue. */
 static void on_context_end(struct build *build)
 {
-	char text[TAR_ERROR_SIZE + 64];
+	const struct err *err = &build->archived;
+	int r = 0;
 
-	if (!is_uploaded(build) || !build->tar_ended)
-		return;
-	if (build->tar_code == 0 || build->tar_code == 1) {
-		int r = docker_http_chunk(&build->op.http, "", 0);
-		if (r < 0)
-			docker_fail_http(&build->op, r, NULL);
-		return;
-	}
-	snprintf(text, sizeof(text), "context_path: %s", build->tar_text[0] ? build->tar_text : "cannot be read");
-	docker_fail(&build->op, E_FAILED, 0, NULL, "%s", text);
+	if (err->num < 0)
+		docker_fail(&build->op, build->archive_failure, err->num, NULL, "context_path: %s%s%s", err->object,
+			err->object[0] ? ": " : "", strerror(-err->num));
+	else if (build->context.fd < 0)
+		r = docker_http_chunk(&build->op.http, "", 0);
+	if (r < 0)
+		docker_fail_http(&build->op, r, NULL);
 }
 
 static void on_context(struct loop_io *io, uint32_t revents _unused_)
@@ -272,8 +260,9 @@ static void on_context(struct loop_io *io, uint32_t revents _unused_)
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
-		drop_io(build, io);
-		on_context_end(build);
+		drop_pipe(build);
+		if (!build->archive)
+			on_context_end(build);
 		return;
 	}
 	/* The daemon answered before it had all: what is left is of no use. */
@@ -289,76 +278,47 @@ static void on_drained(struct docker_http *http)
 {
 	struct build *build = container_of(http, struct build, op.http);
 
-	if (!is_uploaded(build))
+	if (build->context.fd >= 0)
 		loop_watch(loop_of(build), &build->context, EPOLLIN);
 }
 
-/* Only the beginning is kept; the rest is read, so that nobody waits. */
-static void on_tar_errors(struct loop_io *io, uint32_t revents _unused_)
+static void on_archived(void *arg, enum error_kind kind, const struct err *err)
 {
-	struct build *build = container_of(io, struct build, tar_errors);
-	size_t used = strlen(build->tar_text);
-	char bytes[4096];
+	struct build *build = arg;
 
-	ssize_t n = RETRY_EINTR(read(io->fd, bytes, sizeof(bytes)));
-	if (n < 0 && errno == EAGAIN)
-		return;
-	if (n <= 0) {
-		drop_io(build, io);
-		return;
-	}
-	size_t kept = (size_t)n < sizeof(build->tar_text) - 1 - used ? (size_t)n : sizeof(build->tar_text) - 1 - used;
-	memcpy(build->tar_text + used, bytes, kept);
-	build->tar_text[used + kept] = '\0';
-	build->tar_text[strcspn(build->tar_text, "\n")] = '\0';
+	build->archive = NULL;
+	build->archive_failure = kind == E_LIMIT || kind == E_TIMEOUT ? kind : E_FAILED;
+	build->archived = *err;
+	/* Before the daemon is asked, it is method_docker_build() that looks at it. */
+	if (build->op.http.running)
+		on_context_end(build);
 }
 
-static void on_tar_started(struct init_exec *tar, const struct err *err, int pid _unused_)
+/* PATH as it is meant from where the workload begins; false when it is too long. */
+static bool resolve(const struct build *build, const char *path, char ret[static FILES_PATH_SIZE])
 {
-	struct build *build = container_of(tar, struct build, tar);
+	const char *from = build->op.session->template->workdir;
 
-	if (err && err->num == 0)
-		build->tar_started = true;
-	else if (err)
-		docker_fail(&build->op, E_FAILED, err->num, NULL, "context_path: no tar in the session: %s: %s",
-			err->step, strerror(-err->num));
+	if (path[0] == '/' || !from)
+		from = "";
+	return snprintf(ret, FILES_PATH_SIZE, "%s/%s", from, path) < FILES_PATH_SIZE;
 }
 
-static void on_tar_exited(struct init_exec *tar, int exit_code, int signal)
+static int start_archive(struct build *build)
 {
-	struct build *build = container_of(tar, struct build, tar);
+	const char *dockerfile = docker_string(&build->op, "dockerfile_path");
+	char path[FILES_PATH_SIZE];
+	int out = -1;
 
-	/* Of the session's end docker_session_ended() tells. */
-	if (exit_code < 0 && signal < 0)
-		return;
-	build->tar_ended = true;
-	build->tar_code = exit_code;
-	if (build->tar_errors.fd >= 0)
-		on_tar_errors(&build->tar_errors, EPOLLIN);
-	on_context_end(build);
-}
-
-static int start_tar(struct build *build)
-{
-	struct session *session = build->op.session;
-	json_t *command = json_pack("[sssss]", "tar", "-C", docker_string(&build->op, "context_path"), "-c", ".");
-	const struct command_request request = { .command = command };
-	int out = -1, errors = -1;
-	struct err err;
-
-	_close_ int spec = command_exec(lifecycle_config(session->lifecycle), session->template, &request, &err);
-	json_decref(command);
-	int r = spec < 0 ? spec : exec_pipe(true, &build->context.fd, &out);
+	if (!resolve(build, docker_string(&build->op, "context_path"), path))
+		return -ENAMETOOLONG;
+	int r = exec_pipe(true, &build->context.fd, &out);
 	_close_ int out_end = out;
 	if (r == 0)
-		r = exec_pipe(true, &build->tar_errors.fd, &errors);
-	_close_ int errors_end = errors;
-	if (r == 0)
 		r = loop_watch(loop_of(build), &build->context, EPOLLIN);
-	if (r == 0)
-		r = loop_watch(loop_of(build), &build->tar_errors, EPOLLIN);
-	const int fds[] = { spec, session->lifecycle->null_fd, out_end, errors_end };
-	return r < 0 ? r : init_link_exec(&session->init, &build->tar, fds);
+	return r < 0 ? r
+		     : file_archive_start(build->op.session, path, dockerfile ? dockerfile : "Dockerfile", out_end,
+			       on_archived, build, &build->archive);
 }
 
 /* ---- the beginning ---- */
@@ -395,9 +355,6 @@ void method_docker_build(struct call *call)
 		return;
 	struct build *build = build_of(op);
 	build->context = (struct loop_io){ .fd = -1, .fn = on_context };
-	build->tar_errors = (struct loop_io){ .fd = -1, .fn = on_tar_errors };
-	build->tar = (struct init_exec){ .on_started = on_tar_started, .on_exited = on_tar_exited };
-	list_init(&build->tar.of_link);
 	build->log.max_bytes = MAX_LOG;
 	build->event.fn = on_event_timer;
 	op->release = release;
@@ -411,9 +368,13 @@ void method_docker_build(struct call *call)
 		docker_fail_param(op, "build_args", "is longer than the Docker daemon takes, with the names");
 		return;
 	}
-	int r = start_tar(build);
-	if (r < 0)
+	int r = start_archive(build);
+	if (r == -ENAMETOOLONG)
+		docker_fail_param(op, "context_path", "is too long, with the directory that it begins at");
+	else if (r < 0)
 		docker_fail_http(op, r, NULL);
+	else if (!build->archive)
+		on_context_end(build);
 	else
 		docker_ask(op, "POST", target, NULL,
 			timeout ? (uint64_t)(json_number_value(timeout) * (double)NS_PER_SEC) : 0, built);

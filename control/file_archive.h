@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An archive of something in a session into a descriptor, for other parts of control: a build context for the Docker
- * daemon in there, say. The bytes go from the session's file child straight to the descriptor, never through control.
+ * A directory of a session as an archive into a descriptor, for other parts of control: what an image is built from.
+ * The bytes go from the session's file child straight to the descriptor.
  *
- *	r = file_archive_start(session, NULL, "/work/app", fd, on_archived, build, &build->archive);
+ *	r = file_archive_start(session, "/work/app", "Dockerfile", fd, on_archived, build, &build->archive);
  *	close_fd(fd);				 the child has its own; at its last byte it closes that
  *	if (r < 0)
  *		...				 memory is short: FN is not called
@@ -16,22 +16,16 @@
 
 #include "control/session.h"
 
-struct file_archive_result {
-	struct err err; /* num 0: it is whole */
-	const char *text; /* more about an error, or NULL */
-	uint64_t n_bytes;
-	uint32_t n_entries, n_skipped; /* skipped: sockets and devices */
-};
-
-typedef void file_archive_fn(void *arg, const struct file_archive_result *result);
+/* ERR's num 0: it is whole; else KIND says of what kind the error is. Both are borrowed. */
+typedef void file_archive_fn(void *arg, enum error_kind kind, const struct err *err);
 
 struct transfer;
 
 /*
- * Archives PATH, absolute in the session, as USER (NULL: the workload's) into FD, a pipe or stream socket, borrowed.
- * The names of a directory's entries are relative to it. 0, or -ENOMEM.
+ * Archives the directory PATH, absolute in the session, as the workload's user into FD, a pipe or stream socket,
+ * borrowed. Names are relative to it; what its .dockerignore says is left out, but for DOCKERFILE. 0, or -ENOMEM.
  */
-int file_archive_start(struct session *session, const char *user, const char *path, int fd, file_archive_fn *fn,
+int file_archive_start(struct session *session, const char *path, const char *dockerfile, int fd, file_archive_fn *fn,
 	void *arg, struct transfer **ret);
 
 /* Ends it; FN is not called. What was written so far stays written. */

@@ -126,23 +126,16 @@ static void forget_oldest(struct file_pool *pool)
 
 static void tell_archive(struct transfer *transfer)
 {
-	const struct file_archive_result result = {
-		.err = transfer->failure.err,
-		.text = transfer->failure.text,
-		.n_bytes = transfer->done.n_bytes,
-		.n_entries = transfer->done.n_entries,
-		.n_skipped = transfer->done.n_skipped,
-	};
-	struct file_archive_result told = result;
+	const enum error_kind kind = transfer->failure.kind;
+	struct err err = transfer->failure.err;
 	file_archive_fn *fn = transfer->fn;
 	void *arg = transfer->arg;
 
 	/* Whoever looks at the errno alone sees it, too. */
-	if (told.text && told.err.num == 0)
-		err_set(&told.err, transfer->failure.kind == E_TIMEOUT ? -ETIMEDOUT : -ECANCELED, "files", "%s",
-			told.text);
+	if (transfer->failure.text && err.num == 0)
+		err_set(&err, kind == E_TIMEOUT ? -ETIMEDOUT : -ECANCELED, "files", "%s", transfer->failure.text);
 	transfer_free(transfer);
-	fn(arg, &told);
+	fn(arg, kind, &err);
 }
 
 /* It is over; FAILURE NULL: well. The job is, too. May free TRANSFER. */
@@ -428,7 +421,16 @@ void file_transfer_call(struct call *call, struct file_pool *pool, enum files_op
 		FILE_CALL_SECONDS * NS_PER_SEC);
 }
 
-int file_archive_start(struct session *session, const char *user, const char *path, int fd, file_archive_fn *fn,
+/* Fills the request for an archive of a build's context. False when the session could not open such a path. */
+static bool fill_context(struct files_request *request, const char *path, const char *dockerfile)
+{
+	msg_init(&request->header, FILES_GET, 0, sizeof(*request));
+	request->flags = FILES_CONTEXT;
+	return path[0] == '/' && copy_string(request->path, sizeof(request->path), path) == 0 &&
+	       copy_string(request->other, sizeof(request->other), dockerfile) == 0;
+}
+
+int file_archive_start(struct session *session, const char *path, const char *dockerfile, int fd, file_archive_fn *fn,
 	void *arg, struct transfer **ret)
 {
 	struct file_pool *pool = file_pool_get(session);
@@ -440,15 +442,17 @@ int file_archive_start(struct session *session, const char *user, const char *pa
 	transfer->fn = fn;
 	transfer->arg = arg;
 	*ret = transfer;
-	msg_init(&transfer->request.header, FILES_GET, 0, sizeof(transfer->request));
-	if (transfer->sink < 0 || path[0] != '/' ||
-		copy_string(transfer->request.path, sizeof(transfer->request.path), path) < 0) {
-		struct file_failure failure = { .kind = E_FAILED };
-		err_set(&failure.err, transfer->sink < 0 ? -EMFILE : -EINVAL, "archive", "%s", path);
+	struct file_failure failure = { .kind = E_FAILED };
+	if (transfer->sink < 0)
+		err_set(&failure.err, -EMFILE, "archive", "%s", path);
+	else if (!fill_context(&transfer->request, path, dockerfile))
+		err_set(&failure.err, -EINVAL, "archive", "%s", path);
+	else if (pool->n_transfers > FILE_TRANSFERS)
+		failure = (struct file_failure){ .kind = E_LIMIT, .text = "too many streams of files are open" };
+	if (failure.err.num < 0 || failure.text)
 		end(transfer, &failure);
-		return 0;
-	}
-	file_job_start(pool, &transfer->job, user, FILE_CALL_SECONDS * NS_PER_SEC);
+	else
+		file_job_start(pool, &transfer->job, NULL, FILE_CALL_SECONDS * NS_PER_SEC);
 	return 0;
 }
 

@@ -210,7 +210,7 @@ const struct method method_table[] = {
 	{ "docker.build", ROLE_CLIENT, "Builds an image from a directory of the session, with its own Docker daemon. Tells its progress by events, too; ends when the client goes away.",
 	  "{image_tag, image_id, logs, truncated, dropped_bytes, metrics: {image_size_mb, elapsed_seconds}}; a megabyte is a million bytes", method_docker_build, {
 		SESSION,
-		{ "context_path", P_STRING, .required = true, .min = 1, .max = 1023, .help = "the directory, from the workload's; all of it is sent, whatever .dockerignore says" },
+		{ "context_path", P_STRING, .required = true, .min = 1, .max = 1023, .help = "the directory, from the template's workdir; it is sent without what its .dockerignore leaves out" },
 		{ "dockerfile_path", P_STRING, .min = 1, .max = 1023, .help = "of the Dockerfile, in the directory; \"Dockerfile\" by default" },
 		{ "image_tag", P_STRING, .required = true, .min = 1, .max = 256, .help = "what the image is to be called, as \"name:tag\"" },
 		{ "build_args", P_STRING_MAP, .max = 64, .item_bytes = 256, .help = "values for the Dockerfile's ARG" },

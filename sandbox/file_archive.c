@@ -268,15 +268,27 @@ static int put_directory(struct file_child *child)
 	return put_header(child, false, 0);
 }
 
+static int go_below(struct file_child *child)
+{
+	int r = walk_enter(&child->walk);
+
+	return r < 0 && r != -ENOENT ? file_fail_walk(child, r, "archive") : 0;
+}
+
 /* What the walk has come to. */
 static int put_entry(struct file_child *child, const struct walk_entry *at)
 {
 	struct stat st;
 
+	enum ignore_verdict verdict = child->has_ignore ? ignore_look(&child->ignore, child->walk.path) : IGNORE_NOT;
+	if (verdict == IGNORE_IT)
+		return 0;
 	snprintf(child->entry.path, sizeof(child->entry.path), "%s", child->walk.path);
 	if (fstatat(at->dir, at->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : file_fail(child, -errno, "archive", "%s", child->entry.path);
 	describe(child, &st);
+	if (verdict == IGNORE_BUT_BELOW)
+		return S_ISDIR(st.st_mode) ? go_below(child) : 0;
 	switch (st.st_mode & S_IFMT) {
 	case S_IFREG:
 		return put_opened(child, at);
@@ -289,10 +301,7 @@ static int put_entry(struct file_child *child, const struct walk_entry *at)
 		return put_header(child, false, 0);
 	case S_IFDIR: {
 		int r = put_directory(child);
-		if (r < 0)
-			return r;
-		r = walk_enter(&child->walk);
-		return r < 0 && r != -ENOENT ? file_fail_walk(child, r, "archive") : 0;
+		return r < 0 ? r : go_below(child);
 	}
 	}
 	return skip(child);
@@ -334,6 +343,44 @@ static int put_one(struct file_child *child)
 	describe(child, &st);
 	child->done->n_entries++;
 	return put_file(child, child->file, &st);
+}
+
+static int fail_ignore(struct file_child *child, int num, unsigned int line)
+{
+	if (line > 0)
+		return file_fail(child, num, "archive", IGNORE_FILE ": line %u is no pattern", line);
+	return file_fail(child, num, "archive", IGNORE_FILE);
+}
+
+int archive_ignore(struct file_child *child, const struct files_request *request)
+{
+	char path[FILES_PATH_SIZE], *text = (char *)child->buffer;
+	unsigned int line = 0;
+	struct stat st;
+	size_t used = 0;
+
+	_Static_assert(sizeof(child->buffer) > IGNORE_MAX_BYTES, "one byte more than there may be is read");
+	if ((size_t)snprintf(path, sizeof(path), "%s/" IGNORE_FILE, request->path) >= sizeof(path))
+		return fail_ignore(child, -ENAMETOOLONG, 0);
+	_close_ int file = path_file(child, path, &st);
+	if (file == -ENOENT) {
+		child->err = (struct err){ 0 };
+		return 0;
+	}
+	if (file < 0)
+		return fail_ignore(child, file, 0);
+	for (ssize_t n; (n = RETRY_EINTR(read(file, text + used, IGNORE_MAX_BYTES + 1 - used))) != 0;
+		used += (size_t)n)
+		if (n < 0)
+			return fail_ignore(child, -errno, 0);
+	if (used > IGNORE_MAX_BYTES)
+		return fail_ignore(child, -E2BIG, 0);
+	int r = ignore_parse(&child->ignore, text, used, &line);
+	if (r < 0)
+		return fail_ignore(child, r, line);
+	ignore_set_dockerfile(&child->ignore, request->other);
+	child->has_ignore = true;
+	return 0;
 }
 
 int archive_get(struct file_child *child)

@@ -207,6 +207,7 @@ static int on_move(struct file_child *child, const struct files_request *request
 static int on_get(struct file_child *child, const struct files_request *request, int fd _unused_)
 {
 	struct stat st;
+	int r = 0;
 
 	_close_ int look = path_look(child, request->path, true);
 	if (look < 0)
@@ -216,17 +217,22 @@ static int on_get(struct file_child *child, const struct files_request *request,
 	if (S_ISDIR(st.st_mode)) {
 		child->file = path_directory(child, request->path);
 		child->name[0] = '\0';
+		child->has_ignore = false;
+		if (child->file >= 0 && request->flags & FILES_CONTEXT)
+			r = archive_ignore(child, request);
+	} else if (request->flags & FILES_CONTEXT) {
+		return file_fail(child, -ENOTDIR, "open", "%s", "");
 	} else {
 		/* One file: by the name that it has in the path. */
 		_place_ struct place place = { .dir = -1 };
-		int r = place_open(child, request->path, false, &place);
+		r = place_open(child, request->path, false, &place);
 		if (r < 0)
 			return r;
 		memcpy(child->name, place.name, sizeof(child->name));
 		child->file = path_file(child, request->path, &st);
 	}
-	if (child->file < 0)
-		return child->file;
+	if (child->file < 0 || r < 0)
+		return child->file < 0 ? child->file : r;
 	file_attributes(&st, &child->done->attributes);
 	child->held = HELD_GET;
 	return 0;

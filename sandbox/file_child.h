@@ -10,6 +10,7 @@
  *	file_list.c	a page of a list; removal of a tree
  *	file_stream.c	bytes between a file and a stream
  *	file_archive.c	a tree into a tar		file_extract.c	and out of it
+ *	ignore.c	what of a tree is no part of it
  *	tar_write.c, tar_read.c, tar_number.c	the format
  *
  * Everything in the session may change while it is looked at. A path is resolved once, to a descriptor, by openat2(2)
@@ -22,6 +23,7 @@
 #include <sys/stat.h>
 
 #include "sandbox/file_walk.h"
+#include "sandbox/ignore.h"
 #include "sandbox/tar.h"
 #include "wire/files.h"
 
@@ -71,6 +73,8 @@ struct file_child {
 	bool is_exact; /* READ: neither more nor less */
 	struct new_file new_file;
 	char name[FILES_NAME_MAX + 1]; /* GET of a file: its own */
+	bool has_ignore; /* GET of a directory: without what IGNORE says */
+	struct ignore ignore;
 	int stream; /* while it is being moved */
 	/* room to work in */
 	struct arena names, kept;
@@ -143,4 +147,6 @@ int file_write_at(int file, const uint8_t *bytes, size_t n, uint64_t offset);
 /* ---- archives: from and to the stream ---- */
 
 int archive_get(struct file_child *child);
+/* What .dockerignore in the directory of a request says, for archive_get(); nothing where there is none. */
+int archive_ignore(struct file_child *child, const struct files_request *request);
 int archive_put(struct file_child *child);

@@ -54,7 +54,8 @@ enum files_flags {
 	FILES_PARENTS = 1 << 2, /* WRITE, MKDIR, PUT: make the directories that are missing */
 	FILES_HAS_MODE = 1 << 3, /* WRITE, MKDIR: MODE is meant */
 	FILES_NO_REPLACE = 1 << 4, /* MOVE */
-	FILES_ALL_FLAGS = (1 << 5) - 1,
+	FILES_CONTEXT = 1 << 5, /* GET: a directory, without what its .dockerignore leaves out; OTHER is the Dockerfile */
+	FILES_ALL_FLAGS = (1 << 6) - 1,
 };
 
 /* The request of every operation but the last two. Answered by struct files_done. */
@@ -64,7 +65,8 @@ struct files_request {
 	uint32_t mode; /* permission bits, at most 07777 */
 	uint64_t offset, length; /* READ; LENGTH also the most that WRITE takes from a stream. At most INT64_MAX */
 	char path[FILES_PATH_SIZE]; /* absolute */
-	char other[FILES_PATH_SIZE]; /* MOVE: the new path, absolute. LIST: the last path of the page before, or "" */
+	/* MOVE: the new path, absolute. LIST: the last path of the page before, or "". GET: see FILES_CONTEXT */
+	char other[FILES_PATH_SIZE];
 };
 
 struct files_plain {

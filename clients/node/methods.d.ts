@@ -623,7 +623,7 @@ export interface ExecRunParams {
 export interface DockerBuildParams {
 	/** the session's id */
 	session: string;
-	/** the directory, from the workload's; all of it is sent, whatever .dockerignore says */
+	/** the directory, from the template's workdir; it is sent without what its .dockerignore leaves out */
 	context_path: string;
 	/** what the image is to be called, as "name:tag" */
 	image_tag: string;

@@ -69,6 +69,18 @@ class Methods(unittest.TestCase):
                    f"printf 'FROM busybox\\nCOPY large sum /\\nRUN sha256sum < /large | cmp - /sum\\n' > {path}/sub/Other")
         self.call("build", context_path="two", dockerfile_path="sub/Other", image_tag="two")
 
+    def test_what_dockerignore_says(self):
+        path = self.context("ignoring", "FROM busybox\nCOPY . /sent/\nCMD cd /sent && find . -type f | sort")
+        self.shell(f"""cd {path}; mkdir -p node_modules/a logs/old src; touch node_modules/a/x logs/1.log logs/old/2.log logs/keep.log
+            touch src/a.c src/a.o src/secret; printf '# not sent\n**/node_modules\nlogs\n!logs/keep.log\n**/*.o\nsrc/[s]ecret\nDockerfile\n' > .dockerignore""")
+        # Docker's client in there leaves out the same, asked by the classic way and by a relative path.
+        self.call("build", context_path="ignoring", image_tag="ignoring")
+        self.shell(f"DOCKER_BUILDKIT=0 docker build -q -t ignoring:client {path}")
+        for tag in ("ignoring", "ignoring:client"):
+            self.assertEqual(self.call("run", image=tag, auto_remove=True)["logs"], ["./.dockerignore", "./logs/keep.log", "./src/a.c"])
+        self.shell(f"printf 'x\n[\n' > {path}/.dockerignore")
+        self.assertIn(".dockerignore: line 2 is no pattern", str(self.refused("failed", "build", context_path=path, image_tag="bad")))
+
     def test_failed_builds_say_why(self):
         path = self.context("bad", "FROM busybox\nRUN echo so far; exit 3")
         failure = self.refused("failed", "build", context_path=path, image_tag="bad")

@@ -321,6 +321,64 @@ static void test_archive(void **state)
 	expect_file(w, "copy/l", "contents");
 }
 
+/* What a build is made from: asked for NAME with the Dockerfile OTHER. */
+static struct files_request *context(struct world *w, const char *name, const char *other)
+{
+	struct files_request *asked = request(w, FILES_GET, name);
+
+	asked->flags = FILES_CONTEXT;
+	snprintf(asked->other, sizeof(asked->other), "%s", other);
+	return asked;
+}
+
+static void test_context(void **state)
+{
+	static uint8_t tar[1 << 20];
+	struct world *w = *state;
+
+	write_file(w, "tree/.dockerignore", "# all but these\n*\n!keep\n!sub/keep\n");
+	write_file(w, "tree/keep", "k");
+	write_file(w, "tree/other", "o");
+	write_file(w, "tree/sub/keep", "s");
+	write_file(w, "tree/sub/other", "o");
+	write_file(w, "tree/empty/other", "o");
+	write_file(w, "tree/docker/File", "FROM scratch");
+	context(w, "tree", "docker/File");
+	done(w, -1);
+	size_t n = take_stream(w, tar, sizeof(tar));
+	request(w, FILES_PUT, "copy")->flags = FILES_PARENTS;
+	done(w, -1);
+	/* ".", .dockerignore, docker/File, keep, sub/keep. */
+	assert_int_equal(send_stream(w, tar, n)->n_entries, 5);
+	expect_file(w, "copy/sub/keep", "s");
+	expect_file(w, "copy/docker/File", "FROM scratch");
+	/* By itself, the archive is of everything. */
+	request(w, FILES_GET, "tree");
+	done(w, -1);
+	assert_true(take_stream(w, tar, sizeof(tar)) > 0);
+	/* A link is followed, as everywhere in a path; without a file everything is sent. */
+	assert_int_equal(unlink(at(w, "tree/.dockerignore")), 0);
+	context(w, "tree", "docker/File");
+	done(w, -1);
+	write_file(w, "patterns", "docker/[\n");
+	assert_int_equal(symlink("../patterns", at(w, "tree/.dockerignore")), 0);
+	context(w, "tree", "docker/File");
+	const struct files_done *answer = ask(w, &w->request.header, -1);
+	assert_int_equal(answer->err.num, -EINVAL);
+	assert_string_equal(answer->err.object, ".dockerignore: line 1 is no pattern");
+	assert_int_equal(truncate(at(w, "patterns"), IGNORE_MAX_BYTES + 1), 0);
+	context(w, "tree", "docker/File");
+	refused(w, -1, -E2BIG);
+	assert_int_equal(unlink(at(w, "tree/.dockerignore")), 0);
+	assert_int_equal(mkfifo(at(w, "tree/.dockerignore"), 0600), 0);
+	context(w, "tree", "docker/File");
+	refused(w, -1, -EOPNOTSUPP);
+	context(w, "tree/keep", "docker/File");
+	refused(w, -1, -ENOTDIR);
+	context(w, "tree/not", "docker/File");
+	refused(w, -1, -ENOENT);
+}
+
 /* ---- a hostile control ---- */
 
 static void expect_end(struct world *w)
@@ -359,6 +417,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_move_and_delete, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_archive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_context, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_path_that_does_not_end, setup, teardown),
 	};

@@ -203,15 +203,17 @@ static void test_transfers(void **state)
 
 struct archived {
 	unsigned n;
+	enum error_kind kind;
 	int num;
 };
 
-static void on_archived(void *arg, const struct file_archive_result *result)
+static void on_archived(void *arg, enum error_kind kind, const struct err *err)
 {
 	struct archived *archived = arg;
 
 	archived->n++;
-	archived->num = result->err.num;
+	archived->kind = kind;
+	archived->num = err->num;
 }
 
 static bool is_archived(void *arg)
@@ -224,25 +226,40 @@ static void test_archive_for_others(void **state)
 	struct fake_host *host = *state;
 	struct session *session = session_find(host->control.lifecycle, "one");
 	struct archived archived = { 0 };
-	struct transfer *transfer;
+	struct transfer *transfer, *others[FILE_TRANSFERS];
 	int ends[2];
 
 	assert_int_equal(pipe(ends), 0);
-	assert_int_equal(file_archive_start(session, NULL, "/d", ends[1], on_archived, &archived, &transfer), 0);
+	assert_int_equal(
+		file_archive_start(session, "/d", "Dockerfile", ends[1], on_archived, &archived, &transfer), 0);
 	host_run(host, is_archived, &archived);
 	assert_int_equal(archived.num, 0);
 	archived.n = 0;
-	assert_int_equal(file_archive_start(session, NULL, "d", ends[1], on_archived, &archived, &transfer), 0);
+	assert_int_equal(
+		file_archive_start(session, "d", "Dockerfile", ends[1], on_archived, &archived, &transfer), 0);
 	assert_int_equal(archived.n, 1);
 	assert_int_equal(archived.num, -EINVAL);
 	/* Cancelled, nothing is said. */
 	archived.n = 0;
 	host->files_fault = FILES_SILENT;
-	assert_int_equal(file_archive_start(session, NULL, "/d", ends[1], on_archived, &archived, &transfer), 0);
+	assert_int_equal(
+		file_archive_start(session, "/d", "Dockerfile", ends[1], on_archived, &archived, &transfer), 0);
 	host_idle(host, 5);
 	file_archive_cancel(transfer);
+	/* So many at once and no more. */
+	for (size_t i = 0; i < FILE_TRANSFERS; i++)
+		assert_int_equal(
+			file_archive_start(session, "/d", "D", ends[1], on_archived, &archived, &others[i]), 0);
+	assert_int_equal(archived.n, 0);
+	assert_int_equal(file_archive_start(session, "/d", "D", ends[1], on_archived, &archived, &transfer), 0);
+	assert_int_equal(archived.n, 1);
+	assert_int_equal(archived.kind, E_LIMIT);
+	for (size_t i = 0; i < FILE_TRANSFERS; i++)
+		file_archive_cancel(others[i]);
+	archived.n = 0;
 	/* The session ends under one. */
-	assert_int_equal(file_archive_start(session, NULL, "/d", ends[1], on_archived, &archived, &transfer), 0);
+	assert_int_equal(
+		file_archive_start(session, "/d", "Dockerfile", ends[1], on_archived, &archived, &transfer), 0);
 	host_idle(host, 5);
 	json_decref(host_ok(host, method_session_stop, json_pack("{s:s}", "session", "one")));
 	assert_int_equal(archived.n, 1);

@@ -969,7 +969,7 @@ class DockerMethods:
         too; ends when the client goes away.
 
         session: the session's id
-        context_path: the directory, from the workload's; all of it is sent, whatever .dockerignore says
+        context_path: the directory, from the template's workdir; it is sent without what its .dockerignore leaves out
         image_tag: what the image is to be called, as "name:tag"
         dockerfile_path: of the Dockerfile, in the directory; "Dockerfile" by default
         build_args: values for the Dockerfile's ARG
