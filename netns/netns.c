@@ -32,6 +32,7 @@ struct netns {
 	int host_fd; /* the host's network namespace, to come back to */
 	int links_fd; /* hears of links that go away */
 	int tables_fd; /* hears of nftables */
+	int low_fd; /* see policy.h */
 	bool has_stack6; /* the kernel speaks IPv6, whether we give addresses or not */
 };
 
@@ -135,7 +136,9 @@ int netns_open(const struct netns_config *config, struct netns **ret, struct err
 	struct netns *netns = malloc(sizeof(*netns));
 	if (!netns)
 		return err_set(err, -ENOMEM, "network", "memory");
-	*netns = (struct netns){ .config = *config, .has_stack6 = has_stack6, .links_fd = -1, .tables_fd = -1 };
+	*netns = (struct netns){
+		.config = *config, .has_stack6 = has_stack6, .links_fd = -1, .tables_fd = -1, .low_fd = -1
+	};
 	netns->host_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	r = netns->host_fd < 0 ? -errno : 0;
 	if (r == 0)
@@ -157,17 +160,18 @@ void netns_close(struct netns *netns)
 	close_fd(netns->host_fd);
 	close_fd(netns->links_fd);
 	close_fd(netns->tables_fd);
+	close_fd(netns->low_fd);
 	free(netns);
 }
 
 int netns_load_policy(struct netns *netns, struct err *err)
 {
-	return policy_load(&netns->config, err);
+	return policy_load(&netns->config, &netns->low_fd, err);
 }
 
-int netns_unload_policy(_unused_ struct netns *netns, struct err *err)
+int netns_unload_policy(struct netns *netns, struct err *err)
 {
-	return policy_unload(err);
+	return policy_unload(&netns->low_fd, err);
 }
 
 /*
@@ -222,7 +226,7 @@ static int set_up_host_end(
 
 /* Runs in the session's network namespace. Loopback comes first: with a route and no loopback, ::1 is sent outside. */
 static int set_up_inside(
-	const struct netns *netns, uint32_t slot, int ifindex, const uint16_t *ports, size_t n_ports, struct err *err)
+	struct netns *netns, uint32_t slot, int ifindex, const uint16_t *ports, size_t n_ports, struct err *err)
 {
 	_rtnl_batch_ struct rtnl_batch batch = { 0 };
 	int r = refuse_advertisements(netns, "eth0", err);
@@ -233,7 +237,7 @@ static int set_up_inside(
 		rtnl_route_localnet(&batch, ifindex);
 	add_end(netns, slot, ifindex, false, &batch);
 	r = rtnl_send(&batch, NULL, err, "eth0");
-	return r < 0 || n_ports == 0 ? r : policy_redirect(ports, n_ports, err);
+	return r < 0 || n_ports == 0 ? r : policy_redirect(ports, n_ports, &netns->low_fd, err);
 }
 
 /*

@@ -5,6 +5,8 @@
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 
 /* policy.nft, the rules themselves. */
@@ -15,14 +17,20 @@ static const char policy[] =
 /*
  * The context's socket belongs to the network namespace it is made in, so each run has its own. It is the one
  * descriptor that is not CLOEXEC; nothing is executed while it is open. Where the library cannot open it, it ends the
- * process; so we see first whether it could.
+ * process; so we see first whether it could. It waits with select(2), which a descriptor past FD_SETSIZE kills: with
+ * hundreds of sessions only a number that was kept since the start is below that.
  */
-static int run(const char *text, const char *step, struct err *err)
+static int run(const char *text, int *low_fd, const char *step, struct err *err)
 {
+	if (*low_fd < 0)
+		*low_fd = eventfd(0, EFD_CLOEXEC);
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	if (fd < 0)
 		return err_set(err, -errno, step, "socket");
 	close_fd(fd);
+	if (*low_fd < 0 || *low_fd >= FD_SETSIZE)
+		return err_set(err, -EMFILE, step, "descriptor %d", *low_fd);
+	close_fdp(low_fd);
 	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!nft)
 		return err_set(err, -ENOMEM, step, "nftables");
@@ -35,13 +43,14 @@ static int run(const char *text, const char *step, struct err *err)
 		r = err_set(err, -EPROTO, step, "%.*s", (int)strcspn(words, "\n"), words);
 	}
 	nft_ctx_free(nft);
+	*low_fd = eventfd(0, EFD_CLOEXEC);
 	return r;
 }
 
 /* Runs what was written to OUT, which is closed; its text is freed. */
-static int run_written(FILE *out, char **text, const char *step, struct err *err)
+static int run_written(FILE *out, char **text, int *low_fd, const char *step, struct err *err)
 {
-	int r = fclose(out) == 0 && *text ? run(*text, step, err) : err_set(err, -ENOMEM, step, "rules");
+	int r = fclose(out) == 0 && *text ? run(*text, low_fd, step, err) : err_set(err, -ENOMEM, step, "rules");
 
 	free(*text);
 	return r;
@@ -74,7 +83,7 @@ static void print_list(FILE *out, const struct egress_list *list)
 		NETNS_GROUP_BASE + number, NETNS_GROUP_BASE + number, number);
 }
 
-int policy_load(const struct netns_config *config, struct err *err)
+int policy_load(const struct netns_config *config, int *low_fd, struct err *err)
 {
 	char *text = NULL;
 	size_t size;
@@ -94,18 +103,18 @@ int policy_load(const struct netns_config *config, struct err *err)
 		fprintf(out, "add element inet carrel groups { %u }\n", config->gids[i]);
 	for (size_t i = 0; i < config->n_lists; i++)
 		print_list(out, &config->lists[i]);
-	return run_written(out, &text, "policy", err);
+	return run_written(out, &text, low_fd, "policy", err);
 }
 
 /* Adding it first makes it no error that it is not there. */
-int policy_unload(struct err *err)
+int policy_unload(int *low_fd, struct err *err)
 {
 	return run("add table inet carrel\n"
 		   "delete table inet carrel\n",
-		"policy removal", err);
+		low_fd, "policy removal", err);
 }
 
-int policy_redirect(const uint16_t *ports, size_t n_ports, struct err *err)
+int policy_redirect(const uint16_t *ports, size_t n_ports, int *low_fd, struct err *err)
 {
 	char *text = NULL;
 	size_t size;
@@ -122,5 +131,5 @@ int policy_redirect(const uint16_t *ports, size_t n_ports, struct err *err)
 	fprintf(out, " } dnat to 127.0.0.1\n"
 		     "	}\n"
 		     "}\n");
-	return run_written(out, &text, "redirect", err);
+	return run_written(out, &text, low_fd, "redirect", err);
 }

@@ -4,7 +4,10 @@
 
 #include "netns/netns.h"
 
-/* Each works in the network namespace the caller is in, and is one transaction: all of it or nothing. */
-int policy_load(const struct netns_config *config, struct err *err);
-int policy_unload(struct err *err);
-int policy_redirect(const uint16_t *ports, size_t n_ports, struct err *err);
+/*
+ * Each works in the network namespace the caller is in, and is one transaction: all of it or nothing. *LOW_FD is -1
+ * before the first and the caller's to close in the end: it keeps a descriptor number for the next.
+ */
+int policy_load(const struct netns_config *config, int *low_fd, struct err *err);
+int policy_unload(int *low_fd, struct err *err);
+int policy_redirect(const uint16_t *ports, size_t n_ports, int *low_fd, struct err *err);

@@ -79,7 +79,8 @@ void enter(int net_fd);
 int socket_in(int net_fd, int family, int type, int protocol);
 /* Bound there, for TCP listening: PROTOCOL is IPPROTO_TCP, _UDP or _ICMP, the latter raw and also for ICMPv6. */
 int receiver_in(int net_fd, int protocol, const char *address, uint16_t port);
-bool is_readable(int fd);
+bool is_readable(int fd); /* soon: of what must not come */
+bool becomes_readable(int fd); /* in the end: of what must */
 
 /* Packets sent all at once, and then a look at which of them arrived: TCP when connected, UDP and echo when received. */
 struct probe {

@@ -14,6 +14,8 @@
 #include <netpacket/packet.h>
 #include <nftables/libnftables.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/select.h>
 
 #include "netns_stage.h"
 
@@ -177,7 +179,7 @@ static void test_redirected_service(_unused_ void **state)
 	assert_false(is_readable(service));
 	assert_ok(netns_unload_policy(stage.netns, &stage.err));
 	assert_int_equal(sendto(fd, "", 1, 0, &to.sa, size), 1);
-	assert_true(is_readable(service));
+	assert_true(becomes_readable(service));
 	run_nft("delete table ip service");
 }
 
@@ -193,10 +195,10 @@ static void test_policy_ends_connections(_unused_ void **state)
 	for (int i = 0; i < 2; i++) {
 		stage_set_policy(NETNS_INTERNET);
 		assert_int_equal(sendto(inside, "", 1, 0, &to.sa, size), 1);
-		assert_true(is_readable(world));
+		assert_true(becomes_readable(world));
 		assert_int_equal(recvfrom(world, &byte, 1, 0, &from.sa, &from_size), 1);
 		assert_int_equal(sendto(world, "", 1, 0, &from.sa, from_size), 1);
-		assert_true(is_readable(inside));
+		assert_true(becomes_readable(inside));
 		assert_int_equal(read(inside, &byte, 1), 1);
 		stage_set_policy(i == 0 ? NETNS_NONE : NETNS_SPARE);
 		assert_int_equal(sendto(inside, "", 1, 0, &to.sa, size), 1);
@@ -212,7 +214,7 @@ static void test_policy_ends_connections(_unused_ void **state)
 	assert_int_equal(sendto(host, "", 1, 0, &to.sa, size), 1);
 	assert_int_equal(recvfrom(server, &byte, 1, 0, &from.sa, &from_size), 1);
 	assert_int_equal(sendto(server, "", 1, 0, &from.sa, from_size), 1);
-	assert_true(is_readable(host));
+	assert_true(becomes_readable(host));
 	assert_int_equal(read(host, &byte, 1), 1);
 	stage_set_policy(NETNS_SPARE);
 	assert_int_equal(sendto(server, "", 1, 0, &from.sa, from_size), 1);
@@ -367,7 +369,7 @@ static void assert_told_refused(int net_fd, const char *address)
 
 	assert_ok(connect(fd, &to.sa, size));
 	assert_int_equal(send(fd, "", 1, 0), 1);
-	assert_true(is_readable(fd));
+	assert_true(becomes_readable(fd));
 	assert_int_equal(recv(fd, &byte, 1, 0), -1);
 	assert_int_equal(errno, ECONNREFUSED);
 }
@@ -410,7 +412,7 @@ static void test_narrow_uplink(_unused_ void **state)
 	assert_ok(setsockopt(sender, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof(discover)));
 	assert_ok(connect(sender, &to.sa, size));
 	assert_int_equal(send(sender, packet, sizeof(packet), 0), sizeof(packet));
-	assert_true(is_readable(sender));
+	assert_true(becomes_readable(sender));
 	assert_ok(getsockopt(sender, IPPROTO_IP, IP_MTU, &found, &int_size));
 	assert_int_equal(found, mtu);
 	set_uplink_mtu(1500);
@@ -530,6 +532,26 @@ static void test_flushed_rules(_unused_ void **state)
 	assert_false(netns_policy_lost(stage.netns));
 }
 
+/* With hundreds of sessions descriptors have numbers that the library of nftables cannot wait for. */
+static void test_many_descriptors(_unused_ void **state)
+{
+	const struct rlimit limit = { .rlim_cur = FD_SETSIZE + 100, .rlim_max = FD_SETSIZE + 100 };
+	const uint16_t port = CDP_PORT;
+	struct netns_slot slot = { .user_fd = -1, .net_fd = -1 };
+	int fds[FD_SETSIZE], n = 0;
+
+	assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
+	do
+		assert_ok(fds[n] = fcntl(stage.host, F_DUPFD_CLOEXEC, 0));
+	while (fds[n++] < FD_SETSIZE);
+	assert_ok(netns_load_policy(stage.netns, &stage.err));
+	assert_ok(netns_make(stage.netns, 3, &port, 1, &slot, &stage.err));
+	assert_ok(netns_load_policy(stage.netns, &stage.err));
+	netns_slot_release(&slot);
+	close_fds(fds, (size_t)n);
+	stage_wait_until_gone(1U << 3);
+}
+
 int main(void)
 {
 #define STAGE_TEST(test) cmocka_unit_test_setup_teardown(test, stage_open, stage_close)
@@ -550,6 +572,7 @@ int main(void)
 		STAGE_TEST(test_local_users),
 		STAGE_TEST(test_redirect),
 		STAGE_TEST(test_flushed_rules),
+		STAGE_TEST(test_many_descriptors),
 	};
 	if (geteuid() != 0)
 		return 77; /* skipped */
