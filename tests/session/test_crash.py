@@ -110,13 +110,13 @@ class Matrix(unittest.TestCase):
 
     def kill_at(self, victim, name, number, prepare, action):
         prepare()
-        pid = self.pid_of(victim)
+        pid, control = self.pid_of(victim), self.host.control_pid()
         tracer = self.trace(pid, "-e", f"trace={name}", "-e", f"inject={name}:signal=SIGKILL:when={number}")
         self.act(action)
         gone = self.died(pid)
         self.detach(tracer)
         if victim == "carreld":
-            self.restart(kill=True)
+            self.restart(control, kill=True)
         self.reconnect()
         begun = time.monotonic()
         self.settle()
@@ -124,12 +124,13 @@ class Matrix(unittest.TestCase):
         self.clear()
         return gone
 
-    def restart(self, kill=False):
-        process, control = self.host.process, self.host.control_pid()
+    def restart(self, control, kill=False):
+        """CONTROL: the one that belongs to the supervisor, which may be dead already."""
+        process = self.host.process
         process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         process.wait(20)
-        if control:
-            wait_until(lambda: not os.path.exists(f"/proc/{control}"), what="its control ended")
+        # Until it has noticed, the old one answers on the old socket.
+        wait_until(lambda: not os.path.exists(f"/proc/{control}"), what="its control ended")
         self.host.start()
 
     def reconnect(self):
@@ -214,7 +215,7 @@ class Matrix(unittest.TestCase):
                     killed += self.kill_at(victim, name, number, prepare, action)
                     if victim == "control":
                         # carreld waits longer and longer before it starts one that dies again and again.
-                        self.restart()
+                        self.restart(self.host.control_pid())
                         self.reconnect()
         print(f"\n  {victim}: killed at {killed} of {total} calls, at rest within {Matrix.longest:.2f} s", end=" ", flush=True)
         self.assertGreaterEqual(killed, total // 2)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pathlib
 import random
+import select
 import signal
 import socket
 import struct
@@ -15,7 +16,7 @@ import time
 import unittest
 import unittest.mock
 
-from carrel_host import wait_until
+from carrel_host import scaled, wait_until
 from carrel_init import (ATTACH, CDP_PIPE, CONNECT, CONNECT_PATH, END_INPUT, EV_EXITED, EV_HELLO, EV_OUTPUT, EXEC, FORGET, HEADER, LABEL, LIST,
                          MAX_EXECS, REPLY, RESIZE, SIGNAL, START, STOP,
                          STOP_CDP, STOP_SIGNAL, TTY, WATCH_OUTPUT, Session, make_image, make_spec, status_of)
@@ -207,9 +208,11 @@ class Commands(Case):
             self.assertIsInstance(control.exec(1, ["sh", "-c", script], stdin=tty, stdout=tty, stderr=tty, flags=TTY), int)
             os.write(ours, b"word\n")
             self.assertEqual(control.exited(), (1, 0, 0))
-            said = os.read(ours, 1000)
+            said = b""
+            while b"got word\r\n" not in said:  # a terminal passes on what was written in its own time
+                self.assertTrue(select.select([ours], [], [], scaled(20))[0], said)
+                said += os.read(ours, 1000)
             self.assertIn(b"30 100\r\n", said)
-            self.assertIn(b"got word\r\n", said)
         os.close(ours)
 
     def test_limit(self):
