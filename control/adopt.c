@@ -141,8 +141,11 @@ static void adopt_lost(struct session *session)
 {
 	struct lifecycle *lifecycle = session->lifecycle;
 	struct session_end *end = &session->record.end;
+	bool same_boot = streq(session->record.boot_id, lifecycle->control->boot_id);
 
-	if (!streq(session->record.boot_id, lifecycle->control->boot_id)) {
+	/* What the disk has of the boot before may be of before it began. */
+	session->unseen = !same_boot || session->record.state != SESSION_CREATING;
+	if (!same_boot) {
 		end->reason = END_HOST_RESTART;
 		session_gone(session);
 		return;

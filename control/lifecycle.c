@@ -87,6 +87,9 @@ static void settle_written(struct lifecycle *lifecycle)
 			session_free(session);
 	}
 	volumes_settle(lifecycle);
+	if (lifecycle->volumes.promised)
+		registry_checkpoint(lifecycle->registry);
+	lifecycle->volumes.promised = false;
 	if (!lifecycle->checkpoint.place)
 		loop_arm(loop, &lifecycle->checkpoint, boottime_ns() + CHECKPOINT_NS);
 }

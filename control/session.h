@@ -61,7 +61,7 @@ struct session {
 	bool killed; /* SUPER_KILL was sent */
 	bool init_gone; /* SUPER_EV_EXITED has come: nothing more will come from inside */
 	bool stopping_untold; /* the event session.stopping waits for its reason */
-	bool unseen; /* it ended while nobody was there to say whether it had been ready */
+	bool unseen; /* it ended while nobody was there to say whether it had begun, or been ready */
 	bool confirmed; /* named by SUPER_LIST; only of interest until that is over */
 	struct limit_watch limit_watch;
 	/* From inside */

@@ -17,6 +17,13 @@ static void changed(struct volume *volume)
 	lifecycle_flush_soon(volume->lifecycle);
 }
 
+/* On disk before anything comes of it: whose files they are cannot be told by looking at them. */
+static void promise(struct volume *volume)
+{
+	volume->lifecycle->volumes.promised = true;
+	changed(volume);
+}
+
 static void emit(const struct volume *volume, const char *kind, const struct session *session)
 {
 	const char *owner = volume->record.owner ? volume->record.owner : "";
@@ -57,7 +64,7 @@ static struct volume *make(struct lifecycle *lifecycle, const char *name, const 
 		volume = volume_new(lifecycle, &record);
 	free(record.owner);
 	if (volume)
-		changed(volume);
+		promise(volume);
 	return volume;
 }
 
@@ -229,7 +236,11 @@ void volume_remove(struct volume *volume, struct call *call)
 	volume->record.removing = true;
 	list_remove(&volume->of_removals);
 	list_append(&volume->lifecycle->volumes.removals, &volume->of_removals);
-	changed(volume);
+	/* One that goes with its session is removed after a loss of power anyway. */
+	if (volume->record.persistent)
+		promise(volume);
+	else
+		changed(volume);
 }
 
 /* ---- sessions ---- */
@@ -287,7 +298,7 @@ int volumes_hold(struct session *session)
 /* One that came with a session that never began is as empty as it was. */
 static bool is_unused(const struct volume *volume, const struct session *session)
 {
-	return session->started_ns == 0 && !session->unseen &&
+	return session->started_ns == 0 && !session->unseen && session->record.n_restarts == 0 &&
 	       volume->record.created_at_ns == session->record.created_at_ns;
 }
 
@@ -314,7 +325,7 @@ void volumes_keep(struct session *session, bool keep)
 		if (!volume || (volume->holder && volume->holder != session))
 			continue;
 		volume->record.persistent = keep;
-		changed(volume);
+		promise(volume);
 		if (!volume->holder && !keep)
 			volume_remove(volume, NULL);
 	}

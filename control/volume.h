@@ -4,7 +4,7 @@
  *
  * Who holds a volume is not kept: it follows from the sessions that live, here and in the supervisor, so that whatever
  * is killed nobody dead holds one. What is kept in the registry is whose it is, and that it is to be removed, which is
- * written before it is done.
+ * on the disk before it is done.
  */
 #pragma once
 
@@ -43,6 +43,7 @@ struct volumes {
 	struct list all; /* in order of creation */
 	struct list dirty; /* to be written */
 	struct list removals; /* to be asked of the supervisor once that is written */
+	bool promised; /* what is to be written must outlast a loss of power, too */
 	struct loop_timer remove_again;
 };
 

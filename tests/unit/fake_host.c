@@ -253,6 +253,18 @@ void host_crash(struct fake_host *host)
 	}
 }
 
+void host_lose_power(struct fake_host *host)
+{
+	char path[128];
+
+	host_crash(host);
+	file_path(host, "registry.db-wal", "", path, sizeof(path));
+	unlink(path);
+	while (host->sessions)
+		fake_gone(host, host->sessions);
+	copy_string(host->control.boot_id, sizeof(host->control.boot_id), "boot-two");
+}
+
 void host_write(const struct fake_host *host, const char *name, const char *text)
 {
 	char path[128];

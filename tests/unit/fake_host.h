@@ -163,6 +163,8 @@ void host_start(struct fake_host *host);
 void host_stop(struct fake_host *host);
 /* As if it had been killed: the registry is as it was last written. */
 void host_crash(struct fake_host *host);
+/* As if the power had gone: of the registry is there what was synced, of the sessions nothing; the next boot has begun. */
+void host_lose_power(struct fake_host *host);
 
 /* From now on nothing can be written to files; or it can again. */
 void host_disk_full(struct fake_host *host, bool full);

@@ -217,6 +217,27 @@ static void test_after_a_crash(void **state)
 	assert_int_equal(host->n_creates, 1);
 }
 
+/* What the first run wrote to the volume that came with the session stays, though the second never began. */
+static void test_volume_of_a_restart_that_fails(void **state)
+{
+	static struct config_volume place = { .path = (char *)(uintptr_t) "/data", .persistent = true };
+	struct fake_host *host = *state;
+
+	host->control.config.max_volumes = host->control.config.max_volumes_per_owner = 1;
+	host->templates[0].liveness.restart = true;
+	host->templates[0].volumes = &place;
+	host->templates[0].n_volumes = 1;
+	json_decref(host_ok(host, method_session_create,
+		json_pack("{s:s, s:s, s:s, s:[{s:s, s:s}]}", "template", "plain", "id", "one", "owner", "ann",
+			"volumes", "path", place.path, "name", "v")));
+	host->create_error = (struct err){ .num = -ENOSPC, .step = "rootfs" };
+	host->exec_exit_code = 1;
+	host_expect_ended(host, "one", "failed");
+	host_idle(host, 20);
+	assert_non_null(volume_find(host->control.lifecycle, "v"));
+	assert_int_equal(host->volumes.n, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +249,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restarts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stopped_while_restarting, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_after_a_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_volume_of_a_restart_that_fails, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,10 +53,12 @@ static void check_volume(struct fake_host *host, const char *name, const char *m
 	json_t *volume = host_ok(host, method_volume_get, json_pack("{s:s}", "volume", name));
 	const char *text = json_string_value(json_object_get(volume, member));
 
-	if (expected)
+	if (expected) {
+		assert_non_null(text);
 		assert_string_equal(text, expected);
-	else
+	} else {
 		assert_null(text);
+	}
 	json_decref(volume);
 }
 
@@ -131,8 +133,7 @@ static void test_a_session_that_never_began(void **state)
 	struct fake_host *host = *state;
 
 	host->create_error = (struct err){ .num = -ENOSPC, .step = "rootfs" };
-	host_refused(
-		host, method_session_create, request("a", "ann", path_data, "v", true), E_FAILED, "", "rootfs");
+	host_refused(host, method_session_create, request("a", "ann", path_data, "v", true), E_FAILED, "", "rootfs");
 	check_gone(host, "v");
 }
 
@@ -174,6 +175,25 @@ static void test_crashes(void **state)
 	check_gone(host, "w");
 }
 
+static void test_loss_of_power(void **state)
+{
+	struct fake_host *host = *state;
+
+	create(host, "a", "ann", "v");
+	json_decref(host_ok(host, method_session_create, request("b", "ann", path_data, "w", false)));
+	host_lose_power(host);
+	host_start(host);
+	check_volume(host, "v", "owner", "ann");
+	check_gone(host, "w");
+	json_decref(host_ok(host, method_volume_remove, json_pack("{s:s}", "volume", "v")));
+	host_lose_power(host);
+	/* The disk does not know of that, but the registry does. */
+	copy_string(host->volumes.names[0], NAME_SIZE, "v");
+	host->volumes.n = 1;
+	host_start(host);
+	check_gone(host, "v");
+}
+
 static void test_unknown_ones(void **state)
 {
 	struct fake_host *host = *state;
@@ -197,6 +217,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_session_that_never_began, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_removal_that_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crashes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_loss_of_power, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ones, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
