@@ -5,11 +5,12 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import subprocess
 import time
 import unittest
 
 from carrel_dind import MAKE_BUSYBOX, SCRATCH_BYTES, DindHost, loop_devices, template
-from carrel_host import RpcError, own_network, wait_until
+from carrel_host import ID_BASE, RpcError, cgroup_root, own_network, wait_until
 
 
 def setUpModule():
@@ -150,9 +151,14 @@ class Walls(unittest.TestCase):
         self.assertNotIn("done", self.privileged("echo > /tmp/x; losetup -f /tmp/x 2>/dev/null && echo done; true"))
 
     def test_the_neighbours_data_is_out_of_reach(self):
+        """Nor is the host's: where its own Docker would have it, and where carrel has that of the sessions."""
         self.shell("echo alice-secret > /var/lib/docker/alice-marker; echo alice-secret > /workspace/alice-marker", session="alice")
+        (self.host.state_dir / "host-marker").write_text("the host's")
         for run in (self.shell, self.privileged):
-            self.assertEqual(run("find / -name 'alice-marker' -not -path '/proc/*' 2>/dev/null; true"), "")
+            self.assertEqual(run("find / \\( -name alice-marker -o -name host-marker \\) -not -path '/proc/[0-9]*' 2>/dev/null; true"), "")
+            # By way of every process that it sees, too.
+            self.assertEqual(run(f"""for root in /proc/[0-9]*/root; do for path in {self.host.state_dir} /var/lib/docker; do
+                ls $root$path/*-marker 2>/dev/null; done; done; true"""), "")
             self.assertEqual(run("grep -rl alice-secre[t] /var/lib /session/var/lib/docker/containers /workspace /session/workspace 2>/dev/null; true"), "")
 
     def test_the_neighbour_is_not_reached(self):
@@ -211,7 +217,7 @@ class Bombs(unittest.TestCase):
         fs = os.statvfs(self.host.state_dir)
         return (fs.f_blocks - fs.f_bfree) * fs.f_frsize
 
-    def test_layers_fill_the_sessions_own_scratch(self):
+    def test_layers_and_containers_fill_the_sessions_own_scratch(self):
         self.create("bomber")
         self.create("neighbour")
         write = "mkdir -p /workspace/b; printf 'FROM busybox\\nRUN dd if=/dev/zero of=/bomb bs=1M count=4000\\n' > /workspace/b/Dockerfile"
@@ -221,7 +227,14 @@ class Bombs(unittest.TestCase):
             self.client.call("docker.build", session="bomber", context_path="b", image_tag="bomb")
         self.assertIn("No space left on device", "\n".join(caught.exception.data["result"]["logs"]))
         self.assertLess(self.disk_used() - before, SCRATCH_BYTES + (256 << 20))
-        # The daemon has thrown the layer away and works; the neighbour noticed nothing.
+        # Containers with data of their own, until there is no room for more.
+        hoard = """for i in 1 2 3 4 5 6; do docker run --name hoard$i busybox sh -c 'head -c 220m /dev/zero > /data'; done
+            df --output=avail /var/lib/docker; docker rm -f hoard{1..6} > /dev/null; docker ps -aq"""
+        said = self.client.call("exec.run", session="bomber", command=["bash", "-c", hoard], timeout_seconds=60)
+        self.assertIn("o space left on device", said["stderr"])
+        self.assertRegex(said["stdout"], r"^Avail\n *\d{1,5}\n$")
+        self.assertLess(self.disk_used() - before, SCRATCH_BYTES + (256 << 20))
+        # The daemon has thrown all that away and works; the neighbour noticed nothing.
         for name in ("bomber", "neighbour"):
             ran = self.client.call("docker.run", session=name, image="busybox", command=["echo", "well"], auto_remove=True)
             self.assertEqual(ran["logs"], ["well"])
@@ -236,6 +249,30 @@ class Bombs(unittest.TestCase):
         wait_until(ended, 60, "end of the flood")
         used = self.client.call("exec.run", session="talker", command=["du", "-sm", "/var/lib/docker/containers"])["stdout"]
         self.assertLess(int(used.split()[0]), 40)
+
+
+def processes_of(host):
+    return [pid for file in (cgroup_root() / host.name).rglob("cgroup.procs") for pid in file.read_text().split()]
+
+
+def network_of(pid):
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None
+
+
+def holders(networks):
+    """Processes that are in one of these network namespaces, or see one that is mounted somewhere."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            mounted = set(map(int, re.findall(r" net:\[(\d+)\] ", (process / "mountinfo").read_text())))
+        except OSError:
+            continue
+        if network_of(process.name) in networks or mounted & networks:
+            found.append(process.name)
+    return found
 
 
 class Many(unittest.TestCase):
@@ -261,11 +298,16 @@ class Many(unittest.TestCase):
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             self.assertEqual(len(set(pool.map(live, range(10)))), 10)
         self.assertEqual(len(loop_devices(host.state_dir)), 20)
+        networks = {n for n in map(network_of, processes_of(host)) if n}
+        self.assertGreaterEqual(len(networks), 20, "those of the sessions and of their containers")
         client = host.client()
         for session in client.call("session.list")["sessions"]:
             client.call("session.remove", session=session["id"])
         wait_until(lambda: not loop_devices(host.state_dir), 10, "no loop device")
         self.assertEqual(host.init_pids(), [])
+        self.assertEqual(holders(networks), [])
+        shifted = subprocess.run(["find", host.state_dir, "-uid", f"+{ID_BASE - 1}", "-o", "-gid", f"+{ID_BASE - 1}"], capture_output=True, check=True)
+        self.assertEqual(shifted.stdout, b"")
 
     def test_scratch_goes_when_everything_is_killed(self):
         host = DindHost()
