@@ -191,15 +191,15 @@ static void finish(struct call *call, json_t *answer)
 {
 	struct conn *conn = call->conn;
 
-	audit(call, answer);
 	unlink_call(call);
 	end_reservation(call);
 	if (conn && call->id)
-		deliver(conn, call->batch, answer);
-	else
-		json_decref(answer);
+		deliver(conn, call->batch, json_incref(answer));
 	if (call->batch)
 		batch_put(call->batch, conn);
+	/* The one who asked need not wait for that. */
+	audit(call, answer);
+	json_decref(answer);
 	call->client->n_calls--;
 	call->client->n_bytes -= call->n_bytes;
 	client_put(call->client);

@@ -9,7 +9,7 @@
 /* Strings for spec_write(): a NULL-terminated array, its strings borrowed or, in OWNED, made here. */
 struct strings {
 	char **items;
-	size_t n;
+	size_t n, size;
 	bool owned;
 };
 
@@ -27,12 +27,17 @@ static int strings_add(struct strings *strings, const char *item)
 {
 	if (strings->n > SPEC_MAX_STRINGS)
 		return -E2BIG;
-	if (!strings->items) {
-		strings->items = calloc(SPEC_MAX_STRINGS + 2, sizeof(char *));
-		if (!strings->items)
+	/* And the NULL behind the last. */
+	if (strings->n + 1 >= strings->size) {
+		size_t size = strings->size ? strings->size * 2 : 16;
+		char **items = reallocarray(strings->items, size, sizeof(*items));
+		if (!items)
 			return -ENOMEM;
+		strings->items = items;
+		strings->size = size;
 	}
 	strings->items[strings->n++] = (char *)(uintptr_t)item;
+	strings->items[strings->n] = NULL;
 	return 0;
 }
 

@@ -253,7 +253,7 @@ static void on_context_end(struct build *build)
 static void on_context(struct loop_io *io, uint32_t revents _unused_)
 {
 	struct build *build = container_of(io, struct build, context);
-	char bytes[65536];
+	_uninitialized_ char bytes[65536];
 	int r = 0;
 
 	ssize_t n = RETRY_EINTR(read(io->fd, bytes, sizeof(bytes)));

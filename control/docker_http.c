@@ -113,7 +113,7 @@ static int flush(struct docker_http *http)
 static void on_socket_ready(struct loop_io *io, uint32_t revents)
 {
 	struct docker_http *http = container_of(io, struct docker_http, io);
-	char bytes[65536];
+	_uninitialized_ char bytes[65536];
 	int r = 1;
 
 	if (revents & EPOLLOUT && buffer_used(&http->out) > 0) {

@@ -140,7 +140,7 @@ static void keep(struct run *run, enum capture_stream stream, const char *bytes,
 /* Reads once. False when there is nothing more to be read now. */
 static bool read_output(struct output *output)
 {
-	char chunk[CHUNK];
+	_uninitialized_ char chunk[CHUNK];
 
 	if (output->io.fd < 0)
 		return false;

@@ -64,7 +64,7 @@ static bool may_wait(const struct relay_end *end, int fd)
  */
 static ssize_t copy_in(int fd, struct relay_way *way)
 {
-	char bytes[COPY_BYTES];
+	_uninitialized_ char bytes[COPY_BYTES];
 
 	ssize_t n = RETRY_EINTR(recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT));
 	if (n < 0)

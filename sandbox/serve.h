@@ -16,9 +16,6 @@
 #include "wire/init.h"
 #include "wire/output.h"
 
-/* For a struct msg: 16 KiB that msg_recv() fills as far as they are used, and that need not become resident. */
-#define _uninitialized_ __attribute__((uninitialized))
-
 enum {
 	SERVE_MAX_CONNECTS = 64, /* connections to ports of the session that are being made at once */
 	SERVE_MAX_HELD = 1 + INIT_MAX_EXECS + SERVE_MAX_CONNECTS, /* answers: all that can be open at once */

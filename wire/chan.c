@@ -54,7 +54,7 @@ static void on_ready(struct loop_io *io, uint32_t revents)
 	}
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	struct msg msg;
+	_uninitialized_ struct msg msg;
 	r = msg_recv(io->fd, chan->shapes, chan->n_shapes, &msg);
 	if (r == -EAGAIN)
 		return;

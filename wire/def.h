@@ -67,6 +67,12 @@ static inline void freep(void *p)
 	free(*(void **)p);
 }
 
+/*
+ * For what is read into, which is large: a struct msg, a chunk of 64 KiB. All other variables are zeroed by the compiler
+ * (-ftrivial-auto-var-init); here that would take as long as the reading, and make pages resident that are never used.
+ */
+#define _uninitialized_ __attribute__((uninitialized))
+
 #define _close_ _cleanup_(close_fdp)
 #define _free_ _cleanup_(freep)
 #define steal_ptr(p)                        \

@@ -7,7 +7,8 @@
   whole     both
   browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host and one
             of a pool, kept ready
-  exec      from exec.run of busybox's true, in a session that is there, to its answer
+  exec      from exec.run of busybox's true, in a session that is there, to its answer; beside a process in that session that
+            starts the same program itself ("floor"), and beside exec in a container of the peers'
   docker    from the request to what "docker info" prints, beside a dockerd that is started by hand in a session that is
             there: in the same namespaces, on the same kind of disk
   burst     many sessions at once: how many a second
@@ -62,27 +63,29 @@ def percentile(values, percent):
 def compile_helpers(directory):
     subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / "stamp", HERE / "stamp.c"], check=True)
     subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", directory / "launch", HERE / "launch.c"], check=True)
+    subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / "spawn", HERE / "spawn.c"], check=True)
 
 
 def make_rootfs(directory):
-    """A tree with the one program, and the mount points that the peers want to find."""
+    """A tree with the two programs, and the mount points that the peers want to find."""
     root = directory / "rootfs"
-    for name in ("proc", "sys", "dev", "tmp"):
+    for name in ("proc", "sys", "dev", "tmp", "bin"):
         (root / name).mkdir(parents=True)
     shutil.copy(directory / "stamp", root / "stamp")
+    shutil.copy(shutil.which("busybox"), root / "bin/busybox")
     for path in (directory, root):
         path.chmod(0o755)
     return root
 
 
-def oci_bundle(directory, root):
+def oci_bundle(directory, root, name, command):
     """The same isolation that carrel gives as far as the runtime has it: all namespaces, mapped ids, no capability."""
-    bundle = directory / "bundle"
+    bundle = directory / name
     bundle.mkdir()
     subprocess.run(["runc", "spec", "--rootless"], cwd=bundle, check=True)
     config = json.loads((bundle / "config.json").read_text())
     config["root"] = {"path": str(root), "readonly": True}
-    config["process"].update(args=["/stamp"], terminal=False, noNewPrivileges=True)
+    config["process"].update(args=command, terminal=False, noNewPrivileges=True)
     mapping = [{"containerID": 0, "hostID": 1000000, "size": 65536}]
     config["linux"].update(uidMappings=mapping, gidMappings=mapping)
     config["linux"]["namespaces"] = [{"type": t} for t in ("pid", "ipc", "uts", "mount", "user", "network")]
@@ -99,7 +102,7 @@ def peers(directory, root):
         found["bubblewrap"] = ["bwrap", "--unshare-all", "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev",
                                "--tmpfs", "/tmp", "/stamp"]
     if shutil.which("runc"):
-        bundle = oci_bundle(directory, root)
+        bundle = oci_bundle(directory, root, "bundle", ["/stamp"])
         if shutil.which("crun"):
             found["crun"] = ["crun", "--cgroup-manager=disabled", "--root", str(directory / "crun"), "run", "-b", str(bundle),
                              "bench"]
@@ -111,13 +114,15 @@ def peers(directory, root):
     return found
 
 
+def wrapper_of(name):
+    """crun refuses a hybrid cgroup tree: show it the v2 one alone, in a mount namespace of its own."""
+    if name != "crun":
+        return []
+    return ["unshare", "-m", "sh", "-c", "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\"", "sh"]
+
+
 def run_peer(directory, name, command, n, figures):
-    wrapper = []
-    if name == "crun":
-        # crun refuses a hybrid cgroup tree: show it the v2 one alone, in a mount namespace of its own.
-        wrapper = ["unshare", "-m", "sh", "-c", "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\"",
-                   "sh"]
-    result = subprocess.run([*wrapper, str(directory / "launch"), str(n), *command], capture_output=True, text=True)
+    result = subprocess.run([*wrapper_of(name), str(directory / "launch"), str(n), *command], capture_output=True, text=True)
     if result.returncode != 0:
         raise RuntimeError(f"{name}: {result.stderr.strip()[-400:]}")
     for line in result.stdout.splitlines():
@@ -143,14 +148,60 @@ def run_carrel(client, n, figures):
         figures.add("whole", (gone - begun) / 1e6)
 
 
-def run_execs(client, n, figures):
-    client.call("session.create", template="minimal", id="execs")
+TRUE = ["/bin/busybox", "true"]
+SLEEP = ["/bin/busybox", "sleep", "1000"]
+
+
+def run_execs(client, n, figures, floor):
+    client.call("session.create", template="execs", id="execs")
     for _ in range(n):
         begun = time.monotonic()
-        result = client.call("exec.run", session="execs", command=["/bin/busybox", "true"])
+        result = client.call("exec.run", session="execs", command=TRUE)
         figures.add("exec", (time.monotonic() - begun) * 1e3)
         assert result["exit_code"] == 0, result
+    result = client.call("exec.run", session="execs", command=["/spawn", str(n), *TRUE])
     client.call("session.remove", session="execs")
+    for line in result["stdout"].splitlines():
+        floor.add("exec", int(line) / 1e6)
+
+
+class PeerExecs:
+    """A container of each peer that has such, and exec in it."""
+
+    def __init__(self, directory, root, names):
+        self.spawn, self.commands, self.removals = str(directory / "spawn"), {}, []
+        try:
+            for name in names:
+                if name in ("crun", "runc"):
+                    bundle = oci_bundle(directory, root, f"bundle-{name}", SLEEP)
+                    options = ["--cgroup-manager=disabled"] if name == "crun" else []
+                    tool = [name, *options, "--root", str(directory / f"{name}-execs")]
+                    self.add(name, [*tool, "run", "--detach", "-b", str(bundle), "execs"], [*tool, "exec", "execs"],
+                             [*tool, "delete", "--force", "execs"])
+                elif name == "docker":
+                    tool = ["docker"]
+                    self.add(name, [*tool, "run", "--detach", "--name", DOCKER_IMAGE, "--network", "none", DOCKER_IMAGE, *SLEEP],
+                             [*tool, "exec", DOCKER_IMAGE], [*tool, "rm", "--force", DOCKER_IMAGE])
+        except BaseException:
+            self.close()
+            raise
+
+    def add(self, name, start, execute, remove):
+        nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        self.removals.append([*wrapper_of(name), *remove])
+        subprocess.run([*wrapper_of(name), *start], check=True, **nothing)
+        self.commands[name] = execute
+
+    def run(self, name, n, figures):
+        if name not in self.commands:
+            return
+        command = [*wrapper_of(name), self.spawn, str(n), *self.commands[name], *TRUE]
+        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+            figures.add("exec", int(line) / 1e6)
+
+    def close(self):
+        for command in self.removals:
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
 def run_burst(host, n, at_once):
@@ -333,26 +384,30 @@ def main():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="carrel-bench-", dir="/dev/shm"))
     stamp_template = carrel_host.Host.template(None, "minimal")
     stamp_template.update(command=["/stamp"], image="stamp")
-    host, contestants = None, {}
+    execs_template = {**carrel_host.Host.template(None, "minimal"), "image": "stamp"}
+    host, peer_execs, contestants = None, None, {}
     try:
         compile_helpers(directory)
         root = make_rootfs(directory)
         contestants = peers(directory, root)
         with_browser = os.path.exists("/usr/lib/chromium/chromium")
-        host = carrel_host.Host(config={"max_sessions": 512}, templates={"stamp": stamp_template, "files": file_client.TEMPLATE},
+        host = carrel_host.Host(config={"max_sessions": 512}, templates={"stamp": stamp_template, "execs": execs_template, "files": file_client.TEMPLATE},
                                 images=("minimal", "host") if with_browser else ("minimal",))
         image = host.state_dir / "rootfs/stamp"
         shutil.copytree(host.state_dir / "rootfs/minimal", image, symlinks=True)
-        shutil.copy(directory / "stamp", image / "0/stamp")
+        for program in ("stamp", "spawn"):
+            shutil.copy(directory / program, image / "0")
         host.start()
         client = host.client()
-        figures = {name: Figures() for name in ("carrel", *contestants, "bare", "pool")}
+        peer_execs = PeerExecs(directory, root, contestants)
+        figures = {name: Figures() for name in ("carrel", "floor", *contestants, "bare", "pool")}
         run_carrel(client, 3, Figures())
         for _ in range(rounds):
             run_carrel(client, per_round, figures["carrel"])
-            run_execs(client, 5 * per_round, figures["carrel"])
+            run_execs(client, 5 * per_round, figures["carrel"], figures["floor"])
             for name, command in contestants.items():
                 run_peer(directory, name, command, per_round, figures[name])
+                peer_execs.run(name, per_round, figures[name])
         if with_browser:
             command = host.template("browser-host")["command"]
             run_carrel_browser(client, Figures())
@@ -379,6 +434,8 @@ def main():
     finally:
         if host:
             host.close()
+        if peer_execs:
+            peer_execs.close()
         if "docker" in contestants:
             subprocess.run(["docker", "rmi", DOCKER_IMAGE], capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)
