@@ -174,6 +174,11 @@ int netns_unload_policy(struct netns *netns, struct err *err)
 	return policy_unload(&netns->low_fd, err);
 }
 
+int netns_set_rates(struct netns *netns, uint32_t slot, uint64_t sent, uint64_t received, struct err *err)
+{
+	return policy_rates(slot, sent, received, &netns->low_fd, err);
+}
+
 /*
  * Router advertisements are off at both ends before the link is up. On the host's this matters: a session that sends
  * one would offer itself as the host's way to the world. The rules drop it; this holds when somebody flushed them.

@@ -10,7 +10,8 @@
  * One routed point-to-point veth per slot: "cr<slot>" on the host, "eth0" inside; no bridge, no ARP, no neighbour
  * discovery (both ends have fixed MAC addresses and permanent neighbour entries), no router advertisements. Slot N
  * has base + 2N, the host end base + 2N + 1. The host's nftables table is static: sessions are told apart by
- * interface group, the number of their egress policy, so that no rule changes when a session starts or ends.
+ * interface group, the number of their egress policy, so that no rule changes when a session starts or ends; but one
+ * whose rate is limited has two of its own.
  */
 #pragma once
 
@@ -79,6 +80,15 @@ void netns_close(struct netns *netns);
  */
 int netns_load_policy(struct netns *netns, struct err *err);
 int netns_unload_policy(struct netns *netns, struct err *err);
+
+/*
+ * Lets the session of SLOT send and receive so many bytes in a second, IPv4 and IPv6 together, and drops what is more.
+ * 0: as many as there are; NETNS_SAME_RATE: as before. One transaction, which replaces former rates. The rules are the
+ * host's: nobody inside reaches them. They name the interface, and are to be taken back before the slot is used again;
+ * a policy that is loaded has none. -EPROTO where there is no policy.
+ */
+#define NETNS_SAME_RATE UINT64_MAX
+int netns_set_rates(struct netns *netns, uint32_t slot, uint64_t sent, uint64_t received, struct err *err);
 
 /*
  * Becomes readable when nftables change; then netns_policy_lost() once: whether somebody has removed the table, as

@@ -9,6 +9,8 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 
+enum { BURST_BYTES = 128 * 1024 }; /* so that the largest packet passes at any rate: a veth's are up to 64 KiB */
+
 /* policy.nft, the rules themselves. */
 static const char policy[] =
 #include "netns/policy.nft.h"
@@ -104,6 +106,40 @@ int policy_load(const struct netns_config *config, int *low_fd, struct err *err)
 	for (size_t i = 0; i < config->n_lists; i++)
 		print_list(out, &config->lists[i]);
 	return run_written(out, &text, low_fd, "policy", err);
+}
+
+/*
+ * What is added is taken for there if it is, so that this replaces or removes a rate whether there was one or not. The
+ * kernel's bucket holds a second's bytes and the burst.
+ */
+static void print_rate(FILE *out, const char *way, uint32_t slot, uint64_t rate)
+{
+	if (rate == NETNS_SAME_RATE)
+		return;
+	fprintf(out,
+		"add chain inet carrel %1$s%2$u\nflush chain inet carrel %1$s%2$u\n"
+		"add element inet carrel %1$s { cr%2$u : jump %1$s%2$u }\n",
+		way, slot);
+	if (rate == 0)
+		fprintf(out, "delete element inet carrel %1$s { cr%2$u }\ndelete chain inet carrel %1$s%2$u\n", way,
+			slot);
+	else
+		fprintf(out,
+			"add rule inet carrel %s%u limit rate over %llu bytes/second burst %d bytes counter drop\n",
+			way, slot, (unsigned long long)rate, BURST_BYTES);
+}
+
+int policy_rates(uint32_t slot, uint64_t sent, uint64_t received, int *low_fd, struct err *err)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return err_set(err, -ENOMEM, "rates", "rules");
+	print_rate(out, "sent", slot, sent);
+	print_rate(out, "received", slot, received);
+	return run_written(out, &text, low_fd, "rates", err);
 }
 
 /* Adding it first makes it no error that it is not there. */

@@ -66,7 +66,10 @@ static int adopt(struct supervisor *super, const struct ledger_entry *entry)
 	super->by_slot[entry->slot] = session;
 	int r = entry->live && entry->steps_begun == n_steps ? open_live(session) : -ECANCELED;
 	if (r == 0) {
+		struct err err;
 		session_adopted(session);
+		if (network_set_rates(session, &entry->limits, &err) < 0)
+			log_err(LOG_ERR, entry->id, &err);
 		log_line(LOG_INFO, "session %s: adopted", entry->id);
 		return 0;
 	}

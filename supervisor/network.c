@@ -65,6 +65,16 @@ static void on_links(struct loop_io *io, uint32_t revents _unused_)
 	super_stop_when_empty(super);
 }
 
+int network_set_rates(const struct session *session, const struct limits *limits, struct err *err)
+{
+	const uint64_t sent = limits->value[LIMIT_NETWORK_TX], received = limits->value[LIMIT_NETWORK_RX];
+
+	_Static_assert(LIMIT_UNSET == NETNS_SAME_RATE, "what is not said stays as it is");
+	if (sent == LIMIT_UNSET && received == LIMIT_UNSET)
+		return 0;
+	return netns_set_rates(session->super->netns, session->entry.slot, sent, received, err);
+}
+
 /* Somebody flushed the host's rules, as a restart of nftables.service does: the walls go up again at once. */
 static void on_policy(struct loop_io *io, uint32_t revents _unused_)
 {
@@ -74,6 +84,8 @@ static void on_policy(struct loop_io *io, uint32_t revents _unused_)
 	if (super->ending || !netns_policy_lost(super->netns))
 		return;
 	int r = netns_load_policy(super->netns, &err);
+	for (struct session *s = super->sessions; r == 0 && s; s = s->next)
+		r = s->phase == PHASE_ENDING ? 0 : network_set_rates(s, &s->entry.limits, &err);
 	if (r < 0)
 		log_err(LOG_CRIT, "all", &err);
 	else

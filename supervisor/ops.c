@@ -351,6 +351,8 @@ static int change_limits(struct session *session, const struct limits *request, 
 	if (r < 0)
 		return err_set(err, r, "limits", "%s", limit_table[bad].name);
 	r = cgroup_set_limits(session, request, err);
+	if (r == 0)
+		r = network_set_rates(session, request, err);
 	if (r < 0)
 		return r;
 	for (enum limit i = 0; i < LIMIT_COUNT; i++)

@@ -157,13 +157,20 @@ static int run_network(struct session *session, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	return netns_set_policy(super->netns, &session->net, session->making->policy, err);
+	int r = network_set_rates(session, &session->entry.limits, err);
+	return r < 0 ? r : netns_set_policy(super->netns, &session->net, session->making->policy, err);
 }
 
 static int undo_network(struct session *session)
 {
+	const uint64_t *limits = session->entry.limits.value;
+	const bool is_limited = limits[LIMIT_NETWORK_TX] != LIMIT_UNSET || limits[LIMIT_NETWORK_RX] != LIMIT_UNSET;
+
 	netns_slot_release(&session->net);
-	return 0;
+	/* When all ends, the rules do, too. */
+	return is_limited && !session->super->ending
+		       ? netns_set_rates(session->super->netns, session->entry.slot, 0, 0, NULL)
+		       : 0;
 }
 
 /* ---- rootfs: detached mounts, which go away with their descriptors ---- */
@@ -230,7 +237,7 @@ const struct step step_table[] = {
 	{ "slot",      run_slot,      undo_slot,      "a number: host ids, addresses, interface name" },
 	{ "directory", run_directory, undo_directory, "run_dir/sessions/<id>: init's socket, the output file" },
 	{ "cgroup",    cgroup_make,   undo_cgroup,    "sessions/<id> with its limits, and payload below it" },
-	{ "network",   run_network,   undo_network,   "user and network namespace, veth, egress policy" },
+	{ "network",   run_network,   undo_network,   "user and network namespace, veth, rates, egress policy" },
 	{ "rootfs",    run_rootfs,    undo_rootfs,    "detached idmapped mounts of image, binds, scratch, volumes and /dev" },
 	{ "init",      run_init,      undo_init,      "carrel-init in its namespaces and cgroup" },
 };

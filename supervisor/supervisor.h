@@ -297,6 +297,8 @@ uint64_t adopt_start_time(pid_t pid);
 
 /* Loads the nftables table and listens to what becomes of it and of the interfaces. After keeper_open(). */
 int network_open(struct supervisor *super, struct err *err);
+/* Lets the session send and receive as fast as LIMITS say, as before where they say nothing: then it is no work. */
+int network_set_rates(const struct session *session, const struct limits *limits, struct err *err);
 
 /* ---- keeper.c ---- */
 

@@ -48,6 +48,11 @@ const struct limit_row limit_table[LIMIT_COUNT] = {
 		"mount namespaces, likewise" },
 	[LIMIT_NETWORK_NAMESPACES] = { "network_namespaces", NULL, "max_net_namespaces", CARRIER_USER, 0, INT32_MAX, LIMIT_UNSET, false, false, true,
 		"network namespaces, likewise; the session's own is one of them" },
+	/* The kernel counts nanoseconds times bytes in 64 bits; 8 GiB in a second are more than a veth carries. */
+	[LIMIT_NETWORK_RX] = { "network_rx_bytes_per_second", NULL, NULL, CARRIER_NETWORK, 4096, 8192 * MIB, LIMIT_UNSET, false, true, true,
+		"received by the session, IPv4 and IPv6 together; what is more is dropped" },
+	[LIMIT_NETWORK_TX] = { "network_tx_bytes_per_second", NULL, NULL, CARRIER_NETWORK, 4096, 8192 * MIB, LIMIT_UNSET, false, true, true,
+		"sent by the session, likewise" },
 };
 /* clang-format on */
 

@@ -32,6 +32,8 @@ enum limit {
 	LIMIT_USER_NAMESPACES,
 	LIMIT_MOUNT_NAMESPACES,
 	LIMIT_NETWORK_NAMESPACES,
+	LIMIT_NETWORK_RX, /* bytes per second to the session, by rules of the host's */
+	LIMIT_NETWORK_TX, /* and from it */
 	LIMIT_COUNT,
 };
 
@@ -48,6 +50,7 @@ enum limit_carrier {
 	CARRIER_MOUNT, /* size= or nr_inodes= of a tmpfs */
 	CARRIER_RLIMIT,
 	CARRIER_USER, /* a number into a file of /proc/sys/user, which each user namespace has its own of */
+	CARRIER_NETWORK, /* a rule of nftables in the host's network namespace */
 };
 
 struct limit_row {

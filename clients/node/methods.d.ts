@@ -312,6 +312,10 @@ export interface Limits {
 	mount_namespaces?: number;
 	/** network namespaces, likewise; the session's own is one of them */
 	network_namespaces?: number;
+	/** received by the session, IPv4 and IPv6 together; what is more is dropped */
+	network_rx_bytes_per_second?: number;
+	/** sent by the session, likewise */
+	network_tx_bytes_per_second?: number;
 }
 
 /** no such thing, or it belongs to an owner outside the caller's prefix */

@@ -3,6 +3,8 @@
  * What a hostile workload does to the network, one try per call; static, so that it runs in any image.
  *   prober tcp|udp|icmp ADDRESS PORT   prints "PROTOCOL ADDRESS: reached" when an answer came, else why not
  *   prober serve PORT                  answers TCP and UDP, prints a line for each
+ *   prober stream PORT                 takes and gives bytes without end, to each who connects
+ *   prober pull|push ADDRESS PORT MS   takes or gives so long: "pull ADDRESS: BYTES", those that arrived
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,13 +12,19 @@
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 700 };
+enum { TIMEOUT_MS = 700, PIECE = 1 << 16 };
+
+static char piece[PIECE];
 
 static socklen_t parse(const char *text, int port, struct sockaddr_storage *ret)
 {
@@ -43,7 +51,7 @@ static uint16_t checksum(const uint8_t *p, size_t n)
 	for (size_t i = 0; i + 1 < n; i += 2)
 		sum += (uint32_t)(p[i] << 8 | p[i + 1]);
 	sum = (sum >> 16) + (sum & 0xffff);
-	return htons((uint16_t)~(sum + (sum >> 16)));
+	return htons((uint16_t) ~(sum + (sum >> 16)));
 }
 
 static int open_socket(const char *protocol, int family)
@@ -87,7 +95,8 @@ static int serve(int port)
 	char buf[512];
 
 	setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(tcp, (void *)&any, sizeof(any)) < 0 || listen(tcp, 16) < 0 || bind(udp, (void *)&any, sizeof(any)) < 0)
+	if (bind(tcp, (void *)&any, sizeof(any)) < 0 || listen(tcp, 16) < 0 ||
+		bind(udp, (void *)&any, sizeof(any)) < 0)
 		return 1;
 	puts("serving");
 	for (;;) {
@@ -110,8 +119,84 @@ static int serve(int port)
 	}
 }
 
+/* One connection, both ways. */
+static void give_and_take(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN | POLLOUT };
+
+	while (poll(&p, 1, -1) > 0) {
+		ssize_t taken = recv(fd, piece, sizeof(piece), MSG_DONTWAIT);
+		if (taken == 0 || (taken < 0 && errno != EAGAIN))
+			return;
+		send(fd, piece, sizeof(piece), MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+}
+
+static int stream(int port)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+	int tcp = socket(AF_INET6, SOCK_STREAM, 0);
+
+	signal(SIGCHLD, SIG_IGN);
+	if (bind(tcp, (void *)&any, sizeof(any)) < 0 || listen(tcp, 16) < 0)
+		return 1;
+	puts("serving");
+	fflush(stdout);
+	for (;;) {
+		int fd = accept(tcp, NULL, NULL);
+		if (fork() == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			give_and_take(fd);
+			_exit(0);
+		}
+		close(fd);
+	}
+}
+
+static long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Bytes that came, or that the other side has acknowledged. */
+static long long move(int is_push, const char *address, int port, long ms)
+{
+	const struct timeval patience = { .tv_usec = 100000 };
+	struct sockaddr_storage to;
+	socklen_t size = parse(address, port, &to);
+	int fd = socket(to.ss_family, SOCK_STREAM, 0), queued = 0;
+	const long end = now_ms() + ms;
+	long long moved = 0;
+
+	if (connect(fd, (void *)&to, size) < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	while (now_ms() < end) {
+		ssize_t n =
+			is_push ? send(fd, piece, sizeof(piece), MSG_NOSIGNAL) : recv(fd, piece, sizeof(piece), 0);
+		if (n > 0)
+			moved += n;
+		else if (n == 0 || errno != EAGAIN)
+			return -1;
+	}
+	if (is_push)
+		ioctl(fd, TIOCOUTQ, &queued);
+	return moved - queued;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && strcmp(argv[1], "stream") == 0)
+		return stream(atoi(argv[2]));
+	if (argc == 5) {
+		long long bytes = move(strcmp(argv[1], "push") == 0, argv[2], atoi(argv[3]), atol(argv[4]));
+		printf("%s %s: %lld\n", argv[1], argv[2], bytes);
+		return bytes < 0;
+	}
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
 		return serve(atoi(argv[2]));
 	if (argc != 4)

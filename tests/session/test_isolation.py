@@ -1,14 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nothing passes between sessions, nor from a session to the host; the host reaches what a session offers."""
 
+import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
-from carrel_host import Host, RpcError, compile_static, own_network, wait_until
+from carrel_host import Host, RpcError, compile_static, own_network, scaled, wait_until
+
+WORLD, STREAM_PORT = ("11.0.0.2", "2a00::2"), 9000
+RATE = 256 << 10
+BURST = 128 << 10  # beyond what passes in a second
+
+
+def most(rate, seconds):
+    """Bytes that pass at most: the bucket is a second's, and the burst."""
+    return rate * (seconds + 1) + BURST
 
 
 def setUpModule():
@@ -17,6 +29,23 @@ def setUpModule():
     for command in ("link add uplink type veth peer name elsewhere", "link set uplink up", "link set elsewhere up",
                     "addr add 192.0.2.1/24 dev uplink", "addr add 2001:db8::1/64 dev uplink nodad"):
         subprocess.run(["ip", *command.split()], check=True)
+    for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+        pathlib.Path("/proc/sys", name).write_text("1")
+
+
+def stream_from_the_world(prober):
+    """prober in a network namespace that plays the internet, and gives and takes as much as it gets."""
+    server = subprocess.Popen(["unshare", "--net", str(prober), "stream", str(STREAM_PORT)], stdout=subprocess.PIPE, text=True)
+    unittest.addModuleCleanup(server.wait)
+    unittest.addModuleCleanup(server.stdout.close)
+    unittest.addModuleCleanup(server.kill)
+    assert server.stdout.readline() == "serving\n"
+    inside = ["nsenter", "--net", "--target", str(server.pid)]
+    for where, command in (([], f"link add world type veth peer name home netns {server.pid}"), ([], "link set world up"),
+                           ([], "addr add 11.0.0.1/24 dev world"), ([], "addr add 2a00::1/64 dev world nodad"),
+                           (inside, "link set home up"), (inside, f"addr add {WORLD[0]}/24 dev home"),
+                           (inside, f"addr add {WORLD[1]}/64 dev home nodad")):
+        subprocess.run([*where, "ip", *command.split()], check=True)
 
 
 class Listener:
@@ -49,8 +78,11 @@ class Isolation(unittest.TestCase):
         # A workload with raw sockets, and one port of its loopback redirected.
         template = {**Host.template(None, "minimal"), "capabilities": ["NET_RAW"]}
         template["network"] = {**template.get("network", {}), "loopback_ports": [7000]}
-        cls.host = Host(templates={"prober": template})
-        shutil.copy(compile_static("prober.c", cls.host.dir), cls.host.state_dir / "rootfs/minimal/0/bin/prober")
+        surfer = {**template, "network": {"egress": "internet"}}
+        cls.host = Host(templates={"prober": template, "surfer": surfer})
+        prober = compile_static("prober.c", cls.host.dir)
+        shutil.copy(prober, cls.host.state_dir / "rootfs/minimal/0/bin/prober")
+        stream_from_the_world(prober)
         cls.host.start()
         cls.client = cls.host.client()
         cls.victim = cls.serve("victim", 8000)
@@ -137,6 +169,70 @@ class Isolation(unittest.TestCase):
             self.client.call("session.create", template="minimal", egress="internet")
         self.assertIn(caught.exception.kind, ("denied", "limit"))
         self.assertRegex(str(caught.exception), "egress|internet")
+
+    # ---- rates
+
+    def surf(self, name, script, **params):
+        return self.client.call("session.create", template="surfer", id=name, command=["/bin/busybox", "sh", "-c", script],
+                                wait="created", **params)
+
+    @staticmethod
+    def rules():
+        """Those of the host's table that limit a session's rate, each the first of a chain."""
+        table = subprocess.run(["nft", "list", "table", "inet", "carrel"], capture_output=True, text=True, check=True).stdout
+        return re.findall(r"chain ((?:sent|received)\d+) {\s+(.*)\n", table)
+
+    def test_rates_hold_for_one_session(self):
+        """Both ways, over IPv4 and IPv6, while another is as quick as the machine."""
+        limits = {"network_rx_bytes_per_second": RATE, "network_tx_bytes_per_second": RATE}
+        script = "".join(f"prober {way} {address} {STREAM_PORT} 1500 &\n" for way, address in zip(("pull", "push"), WORLD)) + "wait"
+        session = self.surf("slow", script, limits=limits)
+        for name, rate in limits.items():
+            self.assertEqual(session["limits"][name], {"value": rate, "enforced": True})
+        self.surf("quick", script)
+        moved = {}
+        for name in ("slow", "quick"):
+            self.client.call("session.wait", session=name, **{"for": "ended"}, timeout_seconds=50)
+            moved[name] = {way: int(n) for way, n in re.findall(r"^(\w+) \S+: (\d+)$", self.output(name), re.M)}
+            self.client.call("session.remove", session=name)
+        print(moved)
+        for way in ("pull", "push"):
+            self.assertLess(moved["slow"][way], most(RATE, 1.6))
+            self.assertGreater(moved["slow"][way], RATE / 2)
+            self.assertGreater(moved["quick"][way], 4 * most(RATE, 1.6))
+
+    def received(self, name, seconds):
+        """Bytes that a session receives in at least so many seconds, and how many these were."""
+        count = lambda: self.client.call("session.stats", session=name)["network"]["received_bytes"]  # noqa: E731
+        before, begun = count(), time.monotonic()
+        time.sleep(seconds)  # what is measured is what happens meanwhile
+        return count() - before, time.monotonic() - begun
+
+    def test_rates_change_and_last(self):
+        """A limit comes to a session that runs, changes, outlives the daemon and those who flush the host's rules, and goes
+        with the session."""
+        # One connection after another: rules that are flushed take translated ones with them.
+        self.surf("changing", f"while true; do prober pull {WORLD[1]} {STREAM_PORT} 300; done")
+        wait_until(lambda: self.received("changing", 0.2)[0] > most(RATE, 2), what="it is quick")
+
+        def limit(rate):
+            return self.client.call("session.set_limits", session="changing", limits={"network_rx_bytes_per_second": rate})
+
+        self.assertEqual(limit(RATE)["limits"]["network_rx_bytes_per_second"], {"value": RATE, "enforced": True})
+        for change in (lambda: None, lambda: subprocess.run(["nft", "flush", "ruleset"], check=True)):
+            change()
+            received, seconds = self.received("changing", 1.0)
+            self.assertLess(received, most(RATE, seconds) + BURST)
+        limit(16 * RATE)
+        wait_until(lambda: self.received("changing", 0.5)[0] > most(RATE, 0.5) + BURST, what="it is quicker")
+        self.host.stop(signal.SIGTERM)
+        self.host.start()
+        type(self).client = self.host.client()
+        rules = self.rules()
+        self.assertEqual(len(rules), 1)
+        self.assertRegex(" ".join(rules[0]), rf"received\d+ limit rate over {16 * RATE >> 20} mbytes/second burst 128 kbytes")
+        self.client.call("session.remove", session="changing")
+        self.assertEqual(self.rules(), [])
 
     def test_interface_is_bare(self):
         session = self.client.call("session.create", template="prober", wait="created", command=[

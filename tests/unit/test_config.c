@@ -187,6 +187,8 @@ static const struct bad bad_templates[] = {
 	{ WITH_LIMITS("\"memory_bytes\": 67108864.0"), "x.json:3: limits.memory_bytes: must be an integer, not a number with a fraction or an exponent" },
 	{ WITH_LIMITS("\"pids\": null"), "x.json:3: limits.pids: must be an integer, not null" },
 	{ WITH_LIMITS("\"memory\": 1"), "x.json:3: limits.memory: unknown limit" },
+	{ WITH_LIMITS("\"network_rx_bytes_per_second\": 4095"), "x.json:3: limits.network_rx_bytes_per_second: 4095 is below 4096" },
+	{ WITH_LIMITS("\"network_tx_bytes_per_second\": 8589934593"), "x.json:3: limits.network_tx_bytes_per_second: 8589934593 is above 8589934592" },
 	{ WITH_LIMITS("\"memory_bytes\": 67108864, \"cpus\": 1, \"pids\": 64"), "x.json:3: limits: root_bytes is missing" },
 	{ WITH_LIMITS(""), "x.json:3: limits: memory_bytes is missing" },
 	/* capabilities and resource limits */

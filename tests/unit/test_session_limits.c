@@ -48,6 +48,11 @@ static void test_set(void **state)
 	assert_int_equal(json_array_size(conn->notifications), 1);
 	assert_int_equal(value_of(conn_notification(conn, 0), "pids"), 40);
 	conn_end(conn);
+	/* A limit where there was none. */
+	session = host_ok(
+		host, method_session_set_limits, change("network_tx_bytes_per_second", json_integer(1 << 20)));
+	assert_int_equal(value_of(session, "network_tx_bytes_per_second"), 1 << 20);
+	json_decref(session);
 	/* Up again, to what the template allows, and known after a crash. */
 	json_decref(host_ok(host, method_session_set_limits, change("pids", json_integer(512))));
 	host_idle(host, 5);
@@ -68,6 +73,8 @@ static void test_refusals(void **state)
 		"limits.cpus", "from 0.01");
 	host_refused(host, method_session_set_limits, change("root_bytes", json_integer(1 << 20)), E_INVALID_PARAMS,
 		"limits.root_bytes", "cannot be changed");
+	host_refused(host, method_session_set_limits, change("network_rx_bytes_per_second", json_integer(1)),
+		E_INVALID_PARAMS, "limits.network_rx_bytes_per_second", "from 4096 to 8589934592");
 	host_refused(host, method_session_set_limits, json_pack("{s:s, s:{}}", "session", "one", "limits"),
 		E_INVALID_PARAMS, "limits", "names none");
 	/* What the template does not set is not for the taking. */

@@ -306,6 +306,8 @@ class Limits(TypedDict, total=False):
     user_namespaces: int  # user namespaces that each user of the session may make
     mount_namespaces: int  # mount namespaces, likewise
     network_namespaces: int  # network namespaces, likewise; the session's own is one of them
+    network_rx_bytes_per_second: int  # received by the session, IPv4 and IPv6 together; what is more is dropped
+    network_tx_bytes_per_second: int  # sent by the session, likewise
 
 
 class NotFound(Error):
