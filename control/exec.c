@@ -14,6 +14,17 @@ static const char *param_string(const struct call *call, const char *name)
 	return json_string_value(json_object_get(call_params(call), name));
 }
 
+bool exec_fail_foreign(const struct session *session, struct call *call)
+{
+	if (session->foreign)
+		call_fail(call, E_UNAVAILABLE, false, &(struct error_details){ .session = session->record.id },
+			"session %s was begun by another version of carrel, which speaks another protocol: it goes "
+			"on, but"
+			" can only be paused, limited and stopped",
+			session->record.id);
+	return session->foreign;
+}
+
 /* Why nothing can be done inside SESSION now; false when it can. */
 static bool fail_state(const struct session *session, struct call *call)
 {
@@ -28,6 +39,8 @@ static bool fail_state(const struct session *session, struct call *call)
 	else if (session->frozen)
 		call_fail(call, E_INVALID_STATE, false, &details, "session %s is just being paused",
 			session->record.id);
+	else if (exec_fail_foreign(session, call))
+		return true;
 	else if (!init_link_is_open(&session->init))
 		call_fail(call, E_INVALID_STATE, false, &details, "session %s is ending", session->record.id);
 	else

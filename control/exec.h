@@ -24,6 +24,9 @@ enum { EXEC_STDIN, EXEC_STDOUT, EXEC_STDERR, EXEC_STDIO };
  */
 struct session *session_for_work(struct call *call);
 
+/* Whether nothing can be asked of SESSION's init because it is of another version; then CALL is answered. */
+bool exec_fail_foreign(const struct session *session, struct call *call);
+
 /*
  * The session that CALL names, if it takes a command now. Otherwise answers the call (not_found, not_ready,
  * invalid_state, limit, unavailable) and returns NULL.

@@ -219,12 +219,22 @@ void lifecycle_keep_ended(struct lifecycle *lifecycle, struct session *session)
 
 /* ---- the supervisor ---- */
 
+static void give_up(struct lifecycle *lifecycle, const char *why)
+{
+	say("%s", why);
+	lifecycle_loop(lifecycle)->stop = true;
+}
+
 static void on_session(struct super_link *link, const struct super_ev_session *event, int *fds, size_t n_fds)
 {
 	struct lifecycle *lifecycle = container_of(link, struct lifecycle, super);
 
 	/* Only the list that this process asks for when it begins has any. */
-	if (lifecycle->ready)
+	if (!lifecycle->ready)
+		return;
+	if (event->state == SUPER_LIVE && n_fds == 0)
+		give_up(lifecycle, "no descriptors are left for the sessions that live");
+	else
 		adopt_live(lifecycle, event, fds, n_fds);
 }
 
@@ -257,12 +267,6 @@ static void on_gone(struct super_link *link, const char *id)
 }
 
 /* Without a supervisor there is nothing to do; it starts another control process, which finds the sessions again. */
-static void give_up(struct lifecycle *lifecycle, const char *why)
-{
-	say("%s", why);
-	lifecycle_loop(lifecycle)->stop = true;
-}
-
 static void on_super_closed(struct super_link *link, int error)
 {
 	give_up(container_of(link, struct lifecycle, super),

@@ -12,6 +12,8 @@ static const struct config_liveness *config_of(const struct session *session)
 {
 	const struct config_liveness *config = session->template ? &session->template->liveness : NULL;
 
+	if (session->foreign)
+		return NULL;
 	return config && config->probe.kind != PROBE_NONE ? config : NULL;
 }
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "control/exec.h"
 #include "control/json.h"
 #include "control/lifecycle.h"
 #include "control/session_methods.h"
@@ -27,6 +28,8 @@ static struct session *running_session(struct call *call, bool paused)
 	if (init_link_is_open(&session->init) &&
 		(state == SESSION_STARTING || state == SESSION_READY || (paused && state == SESSION_PAUSED)))
 		return session;
+	if (exec_fail_foreign(session, call))
+		return NULL;
 	call_fail(call, state == SESSION_CREATING ? E_NOT_READY : E_INVALID_STATE, state == SESSION_CREATING,
 		&(struct error_details){ .session = session->record.id }, "session %s is %s", session->record.id,
 		session_state_name(state));

@@ -40,6 +40,9 @@ static const char *const migrations[] = {
 	"ALTER TABLE sessions ADD COLUMN pooled INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE pools (template TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT;",
 	"ALTER TABLE sessions ADD COLUMN ports TEXT;",
+#if CARREL_NEXT_FORMATS
+	"ALTER TABLE mark ADD COLUMN next INTEGER NOT NULL DEFAULT 0;",
+#endif
 };
 
 int registry_errno(int rc)

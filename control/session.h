@@ -62,7 +62,8 @@ struct session {
 	bool init_gone; /* SUPER_EV_EXITED has come: nothing more will come from inside */
 	bool stopping_untold; /* the event session.stopping waits for its reason */
 	bool unseen; /* it ended while nobody was there to say whether it had begun, or been ready */
-	bool confirmed; /* named by SUPER_LIST; only of interest until that is over */
+	bool confirmed; /* named by SUPER_LIST: begun before this process was */
+	bool foreign; /* its init is of another version of carrel, with which nothing can be said */
 	struct limit_watch limit_watch;
 	/* From inside */
 	struct init_link init;

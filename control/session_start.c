@@ -160,7 +160,7 @@ static void on_created(void *owner, struct msg *answer)
 		return;
 	}
 	if (answer->n_fds != SUPER_FD_COUNT) {
-		session_fail(session, "init", -EPROTO, "the supervisor sent no descriptors");
+		session_fail(session, "init", -EMFILE, "carrel-control has no descriptors left");
 		return;
 	}
 	session_enter(session, SESSION_STARTING);

@@ -244,9 +244,21 @@ void session_workload_exited(struct session *session, int exit_code, int signal)
 	session_stop(session, END_NONE, 0);
 }
 
+/* It goes on, as it was when there was no control to speak to; limits, pauses and its end are the supervisor's. */
+static void became_foreign(struct session *session)
+{
+	session->foreign = true;
+	liveness_end(session);
+	session_emit(session, "session.adopted",
+		json_pack("{s:s}", "warning", "another version of carrel began it, which speaks another protocol"));
+}
+
 void session_lost_init(struct session *session, int error)
 {
-	if (error == -EPROTO)
+	/* An init of another version may hang up on what it was asked before its greeting is read. */
+	if (error == -EPROTONOSUPPORT || (error == 0 && session->confirmed && !session->init.greeted))
+		became_foreign(session);
+	else if (error == -EPROTO)
 		session_fail(session, "init", error, "the session's init broke the protocol");
 	else
 		session_stop(session, END_NONE, 0);

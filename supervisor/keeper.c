@@ -32,6 +32,7 @@ enum { CONTROL_FD_CHANNEL = 3, CONTROL_FD_API, CONTROL_FD_STREAM, CONTROL_FD_END
 #define STEADY_NS (10 * NS_PER_SEC) /* one that lived this long died by accident: start it at once */
 #define FIRST_DELAY_NS (50 * NS_PER_MS)
 enum { MAX_DELAY_DOUBLINGS = 7 }; /* 6.4 s */
+#define LISTEN_AGAIN_NS (100 * NS_PER_MS)
 enum { CONTROL_END_MS = 3000 }; /* what it has for its own end when we end */
 
 /* Never root, and never root's group. */
@@ -208,6 +209,11 @@ static void on_connect(struct loop_io *io, uint32_t revents _unused_)
 	socklen_t size = sizeof(peer);
 
 	_close_ int channel = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (channel < 0 && errno != EAGAIN && errno != ECONNABORTED) {
+		/* Out of descriptors: it waits in the queue, and must not wake the loop meanwhile. */
+		loop_remove(&super->loop, io);
+		loop_arm(&super->loop, &keeper->restart_timer, boottime_ns() + LISTEN_AGAIN_NS);
+	}
 	if (channel < 0 || getsockopt(channel, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != keeper->uid)
 		return;
 	if (keeper->chan.io.fd >= 0) {

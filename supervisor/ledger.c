@@ -6,7 +6,7 @@
 
 #define LEDGER_MAGIC UINT64_C(0x6c64677263727231)
 
-enum { LEDGER_VERSION = 1 };
+enum { LEDGER_VERSION = 1 + CARREL_NEXT_FORMATS, PLACE_BYTES = 1024 };
 
 struct ledger_head {
 	uint64_t magic;
@@ -18,8 +18,10 @@ struct ledger_head {
 struct place {
 	uint64_t sequence; /* 0: never written */
 	struct ledger_entry entry;
+	uint8_t room[PLACE_BYTES - sizeof(struct ledger_entry) - 2 * sizeof(uint64_t)]; /* zero */
 	uint64_t checksum; /* of all before it */
 };
+_Static_assert(sizeof(struct place) == PLACE_BYTES, "part of the format");
 
 /* FNV-1a: finds a torn write; the file is not open to anybody who could forge. */
 static uint64_t checksum(const void *bytes, size_t n)
@@ -88,19 +90,19 @@ int ledger_open(int run_fd, uint32_t n_slots, const char *boot_id, struct ledger
 	_close_ int fd = openat(run_fd, "ledger", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	bool usable = pread(fd, &there, sizeof(there), 0) == sizeof(there) && there.magic == head.magic &&
-		      there.version == head.version && there.entry_bytes == head.entry_bytes &&
-		      memcmp(there.boot_id, head.boot_id, sizeof(head.boot_id)) == 0;
-	if (!usable) {
+	const bool of_this_boot = pread(fd, &there, sizeof(there), 0) == sizeof(there) && there.magic == head.magic &&
+				  memcmp(there.boot_id, head.boot_id, sizeof(head.boot_id)) == 0;
+	if (of_this_boot && (there.version > head.version || there.entry_bytes != head.entry_bytes))
+		return -EPROTONOSUPPORT;
+	/* A ceiling that was lowered does not hide the sessions above it. */
+	if (of_this_boot && there.n_slots > n_slots)
+		head.n_slots = n_slots = there.n_slots;
+	if (!of_this_boot)
 		r = write_head(fd, &head, n_slots);
-	} else if (there.n_slots < n_slots) {
-		r = ftruncate(fd, place_offset(n_slots + 1, 0)) < 0 ? -errno : 0;
-		if (r == 0 && pwrite(fd, &head, sizeof(head), 0) != sizeof(head))
-			r = -EIO;
-	} else {
-		/* A ceiling that was lowered does not hide the sessions above it. */
-		n_slots = there.n_slots;
-	}
+	else if (ftruncate(fd, place_offset(n_slots + 1, 0)) < 0)
+		r = -errno;
+	else if (pwrite(fd, &head, sizeof(head), 0) != sizeof(head))
+		r = -EIO;
 	if (r < 0)
 		return r;
 	uint64_t *sequences = calloc((size_t)n_slots + 1, sizeof(*sequences));
@@ -150,5 +152,7 @@ int ledger_read(struct ledger *ledger, uint32_t slot, struct ledger_entry *ret)
 	if (slot == 0 || slot > ledger->n_slots || !newest(ledger->fd, slot, &place) || place.entry.steps_begun == 0)
 		return 0;
 	*ret = place.entry;
+	for (uint32_t i = ret->n_limits; i < LIMIT_COUNT; i++)
+		ret->limits.value[i] = LIMIT_UNSET;
 	return 1;
 }

@@ -6,7 +6,10 @@
  *
  * One file, two places per slot, each with a sequence number and a checksum: a write goes to the older place, so that
  * one that was cut short leaves the newer intact. Only the supervisor may reach the file, and it trusts it only after
- * checking; a file of another boot or version describes nothing that still exists.
+ * checking; a file of another boot describes nothing that still exists.
+ *
+ * Sessions outlive an upgrade, and so must what is written here: places have one size, with room. A later version may
+ * add limits, and may use what is reserved, where zero stands for what was before; then it counts LEDGER_VERSION up.
  */
 #pragma once
 
@@ -24,12 +27,13 @@ struct ledger_entry {
 	char template[NAME_SIZE];
 	char volumes[SUPER_MAX_VOLUMES]
 		    [NAME_SIZE]; /* held by it, in the order of its template's; empty: none there */
-	struct limits limits;
 	int32_t pid; /* of carrel-init; 0 before it runs */
-	uint32_t reserved;
+	uint32_t n_limits; /* that the version which wrote it knew; those beyond are read as unset */
 	uint64_t
 		pid_start_time; /* clock ticks after boot: with the boot id and the cgroup, the identity of a process */
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
+	uint64_t reserved[8];
+	struct limits limits; /* the last: there is room for more behind it */
 };
 
 struct ledger {
@@ -38,7 +42,10 @@ struct ledger {
 	uint64_t *sequences; /* the newest of each slot */
 };
 
-/* Opens or makes the ledger below RUN_FD for slots 1..N_SLOTS. An unusable one is replaced by an empty one. */
+/*
+ * Opens or makes the ledger below RUN_FD for slots 1..N_SLOTS. One of another boot is replaced by an empty one.
+ * -EPROTONOSUPPORT for that of a later version, which is left as it is: only that one can take its sessions over.
+ */
 int ledger_open(int run_fd, uint32_t n_slots, const char *boot_id, struct ledger *ret);
 void ledger_close(struct ledger *ledger);
 

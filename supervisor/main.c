@@ -466,7 +466,8 @@ static int serve(struct supervisor *super, const struct options *options, struct
 	if (r == 0)
 		r = adopt_all(super);
 	if (r < 0)
-		return err_set(err, r, "ledger", "%s/ledger", super->config.run_dir);
+		return err_set(err, r, "ledger", "%s/ledger%s", super->config.run_dir,
+			r == -EPROTONOSUPPORT ? " is a later version's, which alone can take its sessions over" : "");
 	volumes_delete(super);
 	keeper_start(super);
 	slots_refill_later(super);

@@ -128,14 +128,15 @@ static void fill_addresses(const struct session *session, uint8_t ipv4[4], uint8
 		netns_ipv6(config, session->entry.slot, false, ipv6);
 }
 
-static void list_one(struct session *session)
+/* 0, or why this is no time to say what lives: descriptors or memory ran out. */
+static int list_one(struct session *session)
 {
 	const struct ledger_entry *e = &session->entry;
 	struct super_ev_session ev;
 	int fds[SUPER_FD_COUNT], n = 0;
 
 	if (session->phase == PHASE_CREATING || !e->live)
-		return;
+		return 0;
 	memset(&ev, 0, sizeof(ev));
 	msg_init(&ev.header, SUPER_EV_SESSION, 0, sizeof(ev));
 	memcpy(ev.id, e->id, sizeof(ev.id));
@@ -146,8 +147,12 @@ static void list_one(struct session *session)
 	ev.started_ns = e->started_ns;
 	fill_addresses(session, ev.ipv4, ev.ipv6);
 	int init = -1;
-	if (session->phase == PHASE_LIVE && session_connect(session, &init) == 0)
+	if (session->phase == PHASE_LIVE)
+		n = session_connect(session, &init);
+	if (session->phase == PHASE_LIVE && n == 0)
 		n = open_for_control(session, init, fds);
+	if (n == -EMFILE || n == -ENFILE || n == -ENOMEM || n == -ENOBUFS)
+		return n;
 	/* Its init is gone, or as good as: what control gets is how it ended. */
 	bool ends = n <= 0;
 	if (ends) {
@@ -162,6 +167,7 @@ static void list_one(struct session *session)
 	close_fds(fds, (size_t)n);
 	if (ends)
 		session_end(session);
+	return 0;
 }
 
 /* A list of names that is sent whenever it is full. */
@@ -195,11 +201,11 @@ static void serve_list(struct supervisor *super, struct session *session _unused
 
 	if (listing.ev.n > 0)
 		send_listing(&listing);
-	for (struct session *s = super->sessions, *next; s; s = next) {
+	for (struct session *s = super->sessions, *next; s && r == 0; s = next) {
 		next = s->next;
-		list_one(s);
+		r = list_one(s);
 	}
-	answer_error(super, &msg->header, r, "list", "volumes");
+	answer_error(super, &msg->header, r, "list", "volumes and sessions");
 }
 
 /* ---- create ---- */
@@ -288,7 +294,10 @@ static void serve_create(struct supervisor *super, struct session *session _unus
 	enum netns_policy policy;
 	struct err err;
 
-	if (check_create(super, request, template, &limits, &policy, &err) < 0) {
+	int r = check_create(super, request, template, &limits, &policy, &err);
+	if (r == 0 && msg->n_fds == 0)
+		r = err_set(&err, -EMFILE, "create", "descriptors of carreld");
+	if (r < 0) {
 		ops_refuse_create(super, request->header.id, &err);
 		return;
 	}

@@ -270,7 +270,7 @@ static int watch_setup(struct session *session, struct err *err)
 void session_create(struct supervisor *super, const struct super_create *request, const struct template *template,
 	const struct limits *limits, enum netns_policy policy, int spec_fd)
 {
-	struct ledger_entry entry = { .limits = *limits, .enforced = super->controllers };
+	struct ledger_entry entry = { .n_limits = LIMIT_COUNT, .limits = *limits, .enforced = super->controllers };
 	_close_ int spec = spec_fd;
 	struct err err;
 

@@ -58,7 +58,7 @@ static void on_ready(struct loop_io *io, uint32_t revents)
 	r = msg_recv(io->fd, chan->shapes, chan->n_shapes, &msg);
 	if (r == -EAGAIN)
 		return;
-	if (r <= 0) {
+	if (r <= 0 && r != -EMFILE) {
 		fail(chan, r);
 		return;
 	}

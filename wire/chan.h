@@ -19,7 +19,10 @@ struct chan {
 	size_t n_shapes;
 	struct chan_item *head, **tail; /* waiting to be sent */
 	size_t n_queued;
-	/* MSG's descriptors are closed after the call unless stolen. The handler may close the channel. */
+	/*
+	 * MSG's descriptors are closed after the call unless stolen; it has none where this process has no room for them,
+	 * whatever its shape says. The handler may close the channel.
+	 */
 	void (*on_message)(struct chan *chan, struct msg *msg);
 	/* The channel is already closed; ERROR is 0 at end of file, else why (-EPROTO, -ENOBUFS, -errno). */
 	void (*on_closed)(struct chan *chan, int error);

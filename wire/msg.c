@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire/msg.h"
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+
+#define FDS_LOST SIZE_MAX /* some, but nobody knows any more how many */
 
 int msg_send(int sock, const struct msg_header *header, const int *fds, size_t n_fds)
 {
@@ -34,13 +37,16 @@ int msg_check(const void *bytes, size_t n, size_t n_fds, const struct msg_shape 
 {
 	const struct msg_header *header = bytes;
 
-	if (n < sizeof(*header) || header->version != MSG_VERSION || header->length != n)
+	if (n < sizeof(*header) || header->length != n)
 		return -EPROTO;
+	if (header->version != MSG_VERSION)
+		return -EPROTONOSUPPORT;
 	for (size_t i = 0; i < n_shapes; i++) {
 		const struct msg_shape *s = &shapes[i];
 		if (s->op != header->op)
 			continue;
-		if (s->length != n || n_fds < s->min_fds || n_fds > s->max_fds)
+		const bool fds_fit = n_fds == FDS_LOST ? s->max_fds > 0 : n_fds >= s->min_fds && n_fds <= s->max_fds;
+		if (s->length != n || !fds_fit)
 			return -EPROTO;
 		return s->check ? s->check(bytes) : 0;
 	}
@@ -67,7 +73,10 @@ static int take_fds(struct msghdr *mh, struct msg *msg)
 			}
 		}
 	}
-	return mh->msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EPROTO : fault;
+	/* Less than there was room for: the kernel could not open them here. */
+	if (fault == 0 && mh->msg_flags & MSG_CTRUNC && msg->n_fds < MSG_MAX_FDS)
+		fault = -EMFILE;
+	return mh->msg_flags & MSG_TRUNC || (mh->msg_flags & MSG_CTRUNC && fault == 0) ? -EPROTO : fault;
 }
 
 int msg_recv(int sock, const struct msg_shape *shapes, size_t n_shapes, struct msg *ret)
@@ -90,13 +99,12 @@ int msg_recv(int sock, const struct msg_shape *shapes, size_t n_shapes, struct m
 	/* An empty datagram with descriptors is no end of file. */
 	if (n == 0 && r == 0 && ret->n_fds == 0)
 		return 0;
-	if (r == 0)
-		r = msg_check(ret->bytes, (size_t)n, ret->n_fds, shapes, n_shapes);
-	if (r < 0) {
+	const int lost = r == -EMFILE ? r : 0;
+	if (r == 0 || lost)
+		r = msg_check(ret->bytes, (size_t)n, lost ? FDS_LOST : ret->n_fds, shapes, n_shapes);
+	if (r < 0 || lost)
 		msg_release(ret);
-		return r;
-	}
-	return 1;
+	return r < 0 ? r : lost ? lost : 1;
 }
 
 void msg_release(struct msg *msg)

@@ -10,6 +10,11 @@
 
 #include "wire/def.h"
 
+/*
+ * MSG_VERSION is that of what is said to carrel-init (wire/init.h, files.h, spec.h), which lives on when control and
+ * carreld are upgraded: raised with every change there, it leaves the sessions of before running and out of reach,
+ * instead of misunderstood. Control and carreld compare their whole versions when they greet each other.
+ */
 enum {
 	MSG_VERSION = 1,
 	MSG_MAX_SIZE = 16384, /* no private message is larger */
@@ -53,8 +58,9 @@ int msg_send(int sock, const struct msg_header *header, const int *fds, size_t n
 
 /*
  * Receives one message and checks it against SHAPES. 1 with RET filled, 0 at end of file, -EAGAIN when there is
- * none, -EPROTO when it fits no shape (its descriptors are closed), else a negative errno. RET's descriptors are
- * the caller's to take or to release with msg_release().
+ * none, -EPROTONOSUPPORT when it is of another version, -EPROTO when it fits no shape (its descriptors are closed),
+ * else a negative errno. RET's descriptors are the caller's to take or to release with msg_release(). -EMFILE: RET is
+ * filled and fits, but its descriptors are lost, because this process has no room for them; it has none.
  */
 int msg_recv(int sock, const struct msg_shape *shapes, size_t n_shapes, struct msg *ret);
 
@@ -67,5 +73,5 @@ static inline void msg_init(struct msg_header *header, uint16_t op, uint64_t id,
 	*header = (struct msg_header){ .version = MSG_VERSION, .op = op, .length = (uint32_t)length, .id = id };
 }
 
-/* The check behind msg_recv, for fuzzing: 0 or -EPROTO. */
+/* The check behind msg_recv, for fuzzing: 0, -EPROTONOSUPPORT or -EPROTO. */
 int msg_check(const void *bytes, size_t n, size_t n_fds, const struct msg_shape *shapes, size_t n_shapes);

@@ -46,6 +46,8 @@ enum init_fault {
 	FAULT_TWO_HELLOS,
 	FAULT_PIPE, /* a pipe where a socket is expected */
 	FAULT_CLOSE, /* the connection is closed */
+	FAULT_OTHER_VERSION, /* it greets as one of another version does */
+	FAULT_HANGS_UP, /* the connection is closed before a greeting */
 };
 
 /* What a file child answers. */

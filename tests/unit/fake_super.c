@@ -124,6 +124,16 @@ static void connect_init(struct fake_host *host, struct fake_session *session, i
 	fds[SUPER_FD_INIT] = pair[1];
 	fds[SUPER_FD_CGROUP] = session->cgroup;
 	fds[SUPER_FD_OUTPUT] = session->output;
+	if (host->fault == FAULT_OTHER_VERSION) {
+		msg_init(&hello.header, INIT_EV_HELLO, 0, sizeof(hello));
+		hello.header.version++;
+		assert_int_equal(msg_send(session->init, &hello.header, NULL, 0), 0);
+		return;
+	}
+	if (host->fault == FAULT_HANGS_UP) {
+		close_fdp(&session->init);
+		return;
+	}
 	put(session->init, &hello, INIT_EV_HELLO, 0, sizeof(hello), NULL, 0);
 	if (host->fault == FAULT_RUBBISH)
 		assert_int_equal(write(session->init, "rubbish", 7), 7);

@@ -220,6 +220,51 @@ static void test_damaged_registry(void **state)
 	json_decref(session);
 }
 
+static void expect_out_of_reach(struct fake_host *host, void (*method)(struct call *call), json_t *params)
+{
+	struct call *call = host_error(host, method, params);
+
+	assert_int_equal(call->kind, E_UNAVAILABLE);
+	assert_non_null(strstr(call->message, "another version of carrel"));
+	call_free(call);
+}
+
+/* Sessions whose init speaks another protocol go on, and their end can still be asked for. */
+static void test_begun_by_another_version(void **state)
+{
+	static const enum init_fault faults[] = { FAULT_OTHER_VERSION, FAULT_HANGS_UP };
+	struct fake_host *host = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+		json_decref(host_create(host, "plain", "old"));
+		fake_print(host_session(host, "old"), "hello\n");
+		host_idle(host, 5);
+		host_crash(host);
+		host->fault = faults[i];
+		host_start(host);
+		host_idle(host, 20);
+		host->fault = FAULT_NONE;
+		host_expect_state(host, "old", "ready");
+		expect_out_of_reach(
+			host, method_exec_run, json_pack("{s:s, s:[s]}", "session", "old", "command", "/bin/true"));
+		expect_out_of_reach(
+			host, method_file_stat, json_pack("{s:s, s:s}", "session", "old", "path", "/etc"));
+		expect_out_of_reach(host, method_port_connect, json_pack("{s:s, s:i}", "session", "old", "port", 80));
+		json_decref(host_ok(host, method_session_pause, json_pack("{s:s}", "session", "old")));
+		json_decref(host_ok(host, method_session_resume, json_pack("{s:s}", "session", "old")));
+		json_t *logs = host_ok(host, method_session_logs, json_pack("{s:s}", "session", "old"));
+		assert_int_equal(json_array_size(json_object_get(logs, "entries")), 1);
+		json_decref(logs);
+		/* New ones are as ever. */
+		json_decref(host_create(host, "plain", "new"));
+		json_decref(host_ok(
+			host, method_exec_run, json_pack("{s:s, s:[s]}", "session", "new", "command", "/bin/true")));
+		json_decref(host_ok(host, method_session_remove, json_pack("{s:s}", "session", "new")));
+		json_decref(host_ok(host, method_session_remove, json_pack("{s:s}", "session", "old")));
+		assert_null(host->sessions);
+	}
+}
+
 int main(void)
 {
 	/* clang-format off */
@@ -228,7 +273,7 @@ int main(void)
 		TEST(test_adopted), TEST(test_adopted_in_every_state), TEST(test_killed_while_it_is_made),
 		TEST(test_stranger), TEST(test_ended_meanwhile), TEST(test_ended_before_it_was_written),
 		TEST(test_init_does_not_answer), TEST(test_host_restart), TEST(test_told_to_have_ended),
-		TEST(test_damaged_registry),
+		TEST(test_damaged_registry), TEST(test_begun_by_another_version),
 	};
 	/* clang-format on */
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,9 +3,13 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "wire/chan.h"
+#include "wire/files.h"
+#include "wire/init.h"
+#include "wire/spec.h"
 #include "wire/super.h"
 
 static void pair(int fds[2])
@@ -56,7 +60,63 @@ static void carries_messages_and_descriptors(void **state _unused_)
 	assert_int_equal(count_fds(), before);
 }
 
-/* Each is refused as -EPROTO and leaves no descriptor behind. */
+/* A process without room for descriptors hears of the message, and can answer it. */
+static void loses_descriptors_alone(void **state _unused_)
+{
+	struct super_session kill = named(SUPER_KILL, "sess-1");
+	struct rlimit limit, none;
+	struct super_create create;
+	struct msg msg;
+	int fds[2];
+
+	pair(fds);
+	memset(&create, 0, sizeof(create));
+	msg_init(&create.header, SUPER_CREATE, 1, sizeof(create));
+	copy_string(create.id, sizeof(create.id), "sess-1");
+	copy_string(create.template, sizeof(create.template), "minimal");
+	assert_int_equal(msg_send(fds[0], &create.header, &fds[0], 1), 0);
+	assert_int_equal(msg_send(fds[0], &kill.header, &fds[0], 1), 0);
+	const int before = count_fds();
+	assert_return_code(getrlimit(RLIMIT_NOFILE, &limit), errno);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = limit.rlim_max };
+	assert_return_code(setrlimit(RLIMIT_NOFILE, &none), errno);
+	int r = msg_recv(fds[1], super_requests, n_super_requests, &msg);
+	int unexpected = msg_recv(fds[1], super_requests, n_super_requests, &(struct msg){ 0 });
+	assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+	assert_int_equal(r, -EMFILE);
+	assert_int_equal(msg.n_fds, 0);
+	assert_memory_equal(msg.bytes, &create, sizeof(create));
+	assert_int_equal(unexpected, -EPROTO);
+	assert_int_equal(count_fds(), before);
+	close_fds(fds, 2);
+}
+
+/*
+ * Every session has an init of the version that began it: whoever changes a number here has changed what is said to
+ * it, and counts MSG_VERSION up.
+ */
+static void what_is_said_to_init_has_a_version(void **state _unused_)
+{
+	const struct {
+		const struct msg_shape *shapes;
+		size_t n;
+	} tables[] = { { init_requests, n_init_requests }, { init_answers, n_init_answers },
+		{ files_requests, n_files_requests }, { files_answers, n_files_answers } };
+	uint64_t sum = sizeof(struct spec_header) + SPEC_VERSION;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		for (size_t j = 0; j < tables[i].n; j++) {
+			const struct msg_shape *s = &tables[i].shapes[j];
+			const uint32_t numbers[] = { s->op, s->length, s->min_fds, s->max_fds };
+			for (size_t k = 0; k < ARRAY_SIZE(numbers); k++)
+				sum = (sum ^ numbers[k]) * UINT64_C(0x100000001b3);
+		}
+	}
+	assert_int_equal(MSG_VERSION, 1);
+	assert_int_equal(sum, UINT64_C(0xdb31fe03b76fbfc8));
+}
+
+/* Each is refused and leaves no descriptor behind. */
 static void refuses_what_fits_no_shape(void **state _unused_)
 {
 	int fds[2], before;
@@ -77,7 +137,8 @@ static void refuses_what_fits_no_shape(void **state _unused_)
 	bad[6].header.op = SUPER_KILL | MSG_REPLY;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		assert_int_equal(msg_send(fds[0], &bad[i].header, NULL, 0), 0);
-		assert_int_equal(msg_recv(fds[1], super_requests, n_super_requests, &msg), -EPROTO);
+		assert_int_equal(msg_recv(fds[1], super_requests, n_super_requests, &msg),
+			i == 0 ? -EPROTONOSUPPORT : -EPROTO);
 	}
 	/* Descriptors where there are to be none; a length that lies; a datagram that is cut. */
 	assert_int_equal(msg_send(fds[0], &good.header, fds, 2), 0);
@@ -156,8 +217,10 @@ static void on_closed(struct chan *chan, int error)
 
 static void open_side(struct side *side, struct loop *loop, int fd)
 {
-	*side = (struct side){ .chan = { .shapes = super_requests, .n_shapes = n_super_requests,
-				       .on_message = on_message, .on_closed = on_closed } };
+	*side = (struct side){ .chan = { .shapes = super_requests,
+				       .n_shapes = n_super_requests,
+				       .on_message = on_message,
+				       .on_closed = on_closed } };
 	assert_int_equal(chan_open(&side->chan, loop, fd), 0);
 }
 
@@ -274,6 +337,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(carries_messages_and_descriptors),
+		cmocka_unit_test(loses_descriptors_alone),
+		cmocka_unit_test(what_is_said_to_init_has_a_version),
 		cmocka_unit_test(refuses_what_fits_no_shape),
 		cmocka_unit_test(names_are_strict),
 		cmocka_unit_test(limits_are_ceilings),
