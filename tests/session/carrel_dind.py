@@ -7,6 +7,7 @@ hosts keep their state there, too: scratch is on a disk, as it is in real life.
 There is no registry: base images are busybox, which every session has, put into a tar and imported.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -31,11 +32,14 @@ def template(**changes):
 
 
 def build_image(host):
-    """In the machine's network, where Debian's packages are; the calling process may have left it."""
+    """In the machine's network, where Debian's packages are; the calling process may have left it. One module at a time."""
+    lock = open(BUILD / "dind-store.lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     built = subprocess.run(
         ["nsenter", f"--net=/proc/self/fd/{MACHINE}", str(ROOT / "usr/bin/carrel"), "image", "build", "dind", "--state-dir",
          str(STORE), "--libexec-dir", str(host.libexec_dir), "--config", str(host.config_dir)],
         capture_output=True, text=True, timeout=1200, pass_fds=(MACHINE,))
+    lock.close()
     if built.returncode != 0:
         raise AssertionError(f"the image is not built: {built.stdout}{built.stderr}")
 

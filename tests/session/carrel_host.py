@@ -7,6 +7,7 @@ A test module calls `own_network()` once, so that everything it starts has no pa
 Environment:
   CARREL_ROOT        where the build was installed (DESTDIR)
   CARREL_TIME_SCALE  how much slower than real hardware this machine is (1): every time limit is multiplied by it
+  CARREL_TEST_ID_BASE  first of the sessions' ids (524288): tests that run at the same time share no user's limits
   CARREL_TEST_DIR    where the hosts keep their files (/dev/shm); it must be a file system that can be idmapped
   CARREL_PROGRAMS    static programs compiled elsewhere, where there is no musl-gcc
 """
@@ -30,7 +31,7 @@ TIME_SCALE = float(os.environ.get("CARREL_TIME_SCALE", "1"))
 HERE = pathlib.Path(__file__).resolve().parent
 CONTROL_ID = 61184  # a uid and gid that no account has
 CLONE_NEWNET = 0x40000000
-ID_BASE = 524288
+ID_BASE = int(os.environ.get("CARREL_TEST_ID_BASE", "524288"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -148,6 +149,7 @@ class Host:
             "state_dir": str(self.state_dir),
             "run_dir": str(self.run_dir),
             "cgroup": self.name,
+            "id_base": ID_BASE,
             "missing_controllers": "warn",
             "access": [{"user": "root", "role": "admin"}],
             **(config or {}),
