@@ -128,9 +128,9 @@ static void connect_init(struct fake_host *host, struct fake_session *session, i
 		msg_init(&hello.header, INIT_EV_HELLO, 0, sizeof(hello));
 		hello.header.version++;
 		assert_int_equal(msg_send(session->init, &hello.header, NULL, 0), 0);
-		return;
 	}
-	if (host->fault == FAULT_HANGS_UP) {
+	/* Either hangs up on what it is asked. */
+	if (host->fault == FAULT_OTHER_VERSION || host->fault == FAULT_HANGS_UP) {
 		close_fdp(&session->init);
 		return;
 	}
