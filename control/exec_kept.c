@@ -54,7 +54,7 @@ struct kept *exec_kept_awake(struct call *call, const char *parameter)
 	return kept;
 }
 
-void exec_fail_ended(const struct kept *kept, struct call *call)
+static void exec_fail_ended(const struct kept *kept, struct call *call)
 {
 	const struct error_details details = { .session = kept->session->record.id };
 

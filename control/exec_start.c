@@ -230,11 +230,7 @@ static void attach_named(struct call *call, const char *parameter)
 	struct kept *kept = exec_kept_awake(call, parameter);
 	bool by_fd;
 
-	if (!kept || !attach_via(call, &by_fd))
-		return;
-	if (kept->ended && kept->flags & START_TTY)
-		exec_fail_ended(kept, call);
-	else
+	if (kept && attach_via(call, &by_fd))
 		attach(kept, call, by_fd);
 }
 

@@ -101,8 +101,6 @@ bool attach_via(struct call *call, bool *ret_by_fd);
 struct kept *exec_kept(struct call *call, const char *parameter);
 /* The same, and not while the session is paused. */
 struct kept *exec_kept_awake(struct call *call, const char *parameter);
-/* Answers CALL with that. */
-void exec_fail_ended(const struct kept *kept, struct call *call);
 void kept_resize(struct kept *kept, uint16_t rows, uint16_t columns);
 /* The command has ended, or the session has: answers those who wait. */
 void kept_serve_waiters(struct kept *kept);

@@ -329,7 +329,7 @@ const struct method method_table[] = {
 		{ "timeout_seconds", P_NUMBER, .min = 0.001, .max = MAX_SECONDS, .help = "then its process group is killed (SIGKILL); no end by default" },
 		VIA,
 	} },
-	{ "exec.attach", ROLE_CLIENT, "Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before.",
+	{ "exec.attach", ROLE_CLIENT, "Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before. Of one that has ended, streams give what nobody has read, and a terminal what it showed last.",
 	  "{exec, pid, streams} as of exec.start", method_exec_attach, { SESSION, EXEC, VIA } },
 	{ "exec.wait", ROLE_CLIENT, "Answers when the command has ended, also if it had before: the last 64 of a session are known for ten minutes.",
 	  "{exec, exit_code, signal}: one of them null", method_exec_wait, {
@@ -357,7 +357,7 @@ const struct method method_table[] = {
 		ROWS_COLS(false),
 		VIA,
 	} },
-	{ "terminal.attach", ROLE_CLIENT, "Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others misses some, and is told so.",
+	{ "terminal.attach", ROLE_CLIENT, "Another stream to a terminal; it first shows what it showed before, and then its end where it has ended. Whoever reads too slowly for the others misses some, and is told so.",
 	  "{terminal, exec, pid, created: false, stream}", method_terminal_attach, {
 		SESSION,
 		{ "terminal", P_NAME, .required = true, .help = "its name, or the command's" },

@@ -20,6 +20,7 @@ enum {
 	SERVE_MAX_CONNECTS = 64, /* connections to ports of the session that are being made at once */
 	SERVE_MAX_HELD = 1 + INIT_MAX_EXECS + SERVE_MAX_CONNECTS, /* answers: all that can be open at once */
 	SERVE_HELD_BYTES = 160, /* of one, which is not read on before it is sent */
+	SERVE_MAX_TERMINALS = 2 * INIT_MAX_TERMINALS, /* with those that have ended and can still be looked at */
 };
 
 /* Where an event came from; the place in a table goes with it. */
@@ -71,7 +72,9 @@ struct viewer {
 struct terminal {
 	struct kept *kept; /* NULL: not in use */
 	int master; /* -1: the command has ended, or not begun */
-	bool ended, hot;
+	bool hot;
+	uint64_t ended; /* its place among those that have, from 1; 0: it has not */
+	bool seen; /* to its end, by somebody */
 	uint64_t head; /* bytes ever shown; the ring has the last of them */
 	struct viewer viewers[INIT_MAX_VIEWERS];
 	uint8_t ring[INIT_SCROLLBACK] __attribute__((aligned(4096)));
@@ -122,7 +125,8 @@ struct serve {
 	bool hot; /* of kept and terminals some are */
 	struct kept kept[INIT_MAX_KEPT];
 	struct held held[SERVE_MAX_HELD];
-	struct terminal terminals[INIT_MAX_TERMINALS];
+	uint64_t n_terminals_ended; /* ever */
+	struct terminal terminals[SERVE_MAX_TERMINALS];
 };
 
 /* The state, ready but for the workload, whose side of the pipes goes to RET_FDS. LISTEN is taken over on success. */
@@ -191,7 +195,7 @@ void terminal_opened(struct serve *serve, struct terminal *terminal);
 /* IN and OUT are taken over on success. 0 or -EAGAIN. */
 int terminal_view(struct serve *serve, struct terminal *terminal, int in, int out);
 void terminal_ready(struct serve *serve, size_t index);
-/* The command has ended: what it wrote is still shown to those who watch. */
+/* The command has ended: what it wrote last is shown to who watches, and to who comes later, until it is forgotten. */
 void terminal_end(struct serve *serve, struct terminal *terminal);
 void terminal_release(struct serve *serve, struct terminal *terminal);
 

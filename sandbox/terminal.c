@@ -3,6 +3,9 @@
  * Terminals of kept commands. What a terminal shows goes into a ring, its scrollback; each viewer has a place in it
  * and begins with all that it holds. A terminal is read as long as one viewer keeps up, or nobody watches: then the
  * ring alone takes it. A viewer that falls a whole ring behind is told so and goes on with the oldest byte there is.
+ *
+ * The ring stays when the command has ended, for who comes only then, until control says that the command is forgotten or
+ * a new terminal needs the place.
  */
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -24,14 +27,36 @@ static void drop_viewer(struct serve *serve, struct viewer *viewer)
 	serve_drop(serve, &viewer->out);
 }
 
+/* Of two that have ended: the one that somebody has seen to its end, or else ended first. */
+static bool goes_first(const struct terminal *one, const struct terminal *other)
+{
+	return one->seen != other->seen ? one->seen : one->ended < other->ended;
+}
+
+/* A free place, or one that has to go; NULL when as many run as may. */
+static struct terminal *find_place(struct serve *serve)
+{
+	struct terminal *free = NULL, *oldest = NULL;
+	size_t running = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(serve->terminals); i++) {
+		struct terminal *terminal = &serve->terminals[i];
+		if (!terminal->kept)
+			free = terminal;
+		else if (!terminal->ended)
+			running++;
+		else if (!oldest || goes_first(terminal, oldest))
+			oldest = terminal;
+	}
+	if (running == INIT_MAX_TERMINALS)
+		return NULL;
+	return free ? free : oldest;
+}
+
 struct terminal *terminal_take(struct serve *serve, struct kept *kept)
 {
-	struct terminal *found = NULL;
+	struct terminal *found = find_place(serve);
 
-	/* One that has ended and still shows its last to somebody has to go when there is no other. */
-	for (size_t i = 0; i < ARRAY_SIZE(serve->terminals) && (!found || found->kept); i++)
-		if (!serve->terminals[i].kept || serve->terminals[i].ended)
-			found = &serve->terminals[i];
 	if (!found)
 		return NULL;
 	if (found->kept)
@@ -50,8 +75,8 @@ void terminal_release(struct serve *serve, struct terminal *terminal)
 		drop_viewer(serve, &terminal->viewers[i]);
 	terminal->kept->terminal = NULL;
 	terminal->kept = NULL;
-	terminal->ended = terminal->hot = false;
-	terminal->head = 0;
+	terminal->seen = terminal->hot = false;
+	terminal->ended = terminal->head = 0;
 	/* Whole pages, which read as zero when they are next used. */
 	madvise(terminal->ring, sizeof(terminal->ring), MADV_DONTNEED);
 }
@@ -120,21 +145,16 @@ static bool show(struct serve *serve, const struct terminal *terminal, struct vi
 	return n > 0;
 }
 
-/* After the end: those who have seen everything go, and with the last of them the terminal. */
+/* After the end those who have seen everything go. */
 static void settle(struct serve *serve, struct terminal *terminal)
 {
-	bool watched = false;
-
-	if (!terminal->ended)
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(terminal->viewers); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(terminal->viewers) && terminal->ended; i++) {
 		struct viewer *viewer = &terminal->viewers[i];
-		if (viewer->out >= 0 && viewer->at == terminal->head)
-			drop_viewer(serve, viewer);
-		watched |= viewer->out >= 0;
+		if (viewer->out < 0 || viewer->at != terminal->head)
+			continue;
+		terminal->seen = true;
+		drop_viewer(serve, viewer);
 	}
-	if (!watched)
-		terminal_release(serve, terminal);
 }
 
 void terminal_ready(struct serve *serve, size_t index)
@@ -195,6 +215,6 @@ void terminal_end(struct serve *serve, struct terminal *terminal)
 	for (size_t n = 0; n < INIT_SCROLLBACK / CHUNK && read_master(terminal); n++)
 		continue;
 	serve_drop(serve, &terminal->master);
-	terminal->ended = true;
+	terminal->ended = ++serve->n_terminals_ended;
 	terminal_ready(serve, (size_t)(terminal - serve->terminals));
 }

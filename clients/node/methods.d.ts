@@ -1101,7 +1101,7 @@ export interface ExecMethods {
 	run(params: ExecRunParams, options?: CallOptions): Promise<ExecResult>;
 	/** Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until somebody is attached. Answers with {exec, pid, streams: {stdin, stdout, stderr}}, or with tty {…, streams: {tty}}; each {token, expires_in_seconds}, or {fd} for "via": "fd". */
 	start(params: ExecStartParams, options?: CallOptions): Promise<Started>;
-	/** Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before. Answers with {exec, pid, streams} as of exec.start. */
+	/** Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before. Of one that has ended, streams give what nobody has read, and a terminal what it showed last. Answers with {exec, pid, streams} as of exec.start. */
 	attach(params: ExecAttachParams, options?: CallOptions): Promise<Started>;
 	/** Answers when the command has ended, also if it had before: the last 64 of a session are known for ten minutes. Answers with {exec, exit_code, signal}: one of them null. */
 	wait(params: ExecWaitParams, options?: CallOptions): Promise<Ended>;
@@ -1161,7 +1161,7 @@ export interface ArchiveMethods {
 export interface TerminalMethods {
 	/** A terminal that outlives connections, with a shell or another command; one of this name that is there is attached to. It first shows what it showed before, up to 64 KiB. Answers with {terminal, exec, pid, created, stream}; the methods exec.* take either name. */
 	open(params: TerminalOpenParams, options?: CallOptions): Promise<OpenedTerminal>;
-	/** Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others misses some, and is told so. Answers with {terminal, exec, pid, created: false, stream}. */
+	/** Another stream to a terminal; it first shows what it showed before, and then its end where it has ended. Whoever reads too slowly for the others misses some, and is told so. Answers with {terminal, exec, pid, created: false, stream}. */
 	attach(params: TerminalAttachParams, options?: CallOptions): Promise<any>;
 }
 

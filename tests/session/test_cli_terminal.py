@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """carrel exec -it, shell and attach in a real terminal emulator: tmux types, resizes and looks at the screen."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -52,6 +53,14 @@ class Terminal(unittest.TestCase):
         result = self.carrel("exec", "-i", "desk", "sh", "-c", "echo out; echo err >&2; exit 7", input=b"")
         self.assertEqual((result.returncode, result.stdout, result.stderr), (7, b"out\n", b"err\n"))
         self.assertEqual(self.carrel("exec", "-i", "desk", "sh", "-c", "kill -9 $$", input=b"").returncode, 137)
+
+    def test_what_ends_at_once_is_shown(self):
+        """However soon it ends: before its streams are opened, while they are, and many at a time."""
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for options in (("-t",), ("-it",), ("-i",)):
+                results = pool.map(lambda i: self.carrel("exec", *options, "desk", "echo", f"hi {i}", input=b""), range(16))
+                for i, result in enumerate(results):
+                    self.assertEqual((result.returncode, result.stdout.rstrip(), result.stderr), (0, b"hi %d" % i, b""), options)
 
     def test_exit_status_of_what_did_not_run(self):
         for words, status in ((("desk", "nonesuch"), 127), (("desk", "/tmp"), 126), (("nobody", "true"), 125)):

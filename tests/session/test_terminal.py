@@ -138,7 +138,6 @@ class Terminal(Case):
         read_all(stream)
         ended = self.client.call("exec.wait", session="one", exec=opened["exec"], timeout_seconds=10)
         self.assertEqual(ended["exit_code"], 7)
-        self.refused("invalid_state", "terminal.attach", terminal=opened["exec"])
         # Its name is free again.
         again, _ = self.open(name=opened["terminal"])
         self.assertTrue(again["created"])
@@ -173,6 +172,38 @@ class Terminal(Case):
             except TimeoutError:
                 pass
             return shown
+
+    def test_attached_only_after_the_end(self):
+        """What it showed is there for the stream that was offered first, and for who asks when it has ended."""
+        opened, _ = self.opened_and_ended(["sh", "-c", "echo hello; stty size; exit 3"], rows=7, cols=70, name="short")
+        self.assertEqual(read_all(self.host.stream(opened["stream"])), b"hello\r\n7 70\r\n")
+        self.assertEqual(read_all(self.attach(opened)), b"hello\r\n7 70\r\n")
+        named = {"session": "one", "exec": opened["exec"]}
+        stream = self.client.call("exec.attach", **named)["stream"]
+        self.assertEqual(read_all(self.host.stream(stream)), b"hello\r\n7 70\r\n")
+        self.assertEqual(self.client.call("exec.wait", **named)["exit_code"], 3)
+        # The end of what it showed, where that was long; and nothing is left to be resized.
+        opened, ended = self.opened_and_ended(["sh", "-c", "seq 50000; exec echo done"])
+        self.assertEqual(ended["exit_code"], 0)
+        shown = read_all(self.host.stream(opened["stream"]))
+        self.assertEqual(len(shown), SCROLLBACK)
+        self.assertTrue(shown.endswith(b"49999\r\n50000\r\ndone\r\n"), shown[-99:])
+        self.refused("invalid_state", "exec.resize", exec=opened["exec"], rows=10, cols=20)
+
+    def opened_and_ended(self, command, **params):
+        opened = self.client.call("terminal.open", session="one", command=command, **{"rows": 24, "cols": 80, **params})
+        return opened, self.client.call("exec.wait", session="one", exec=opened["exec"], timeout_seconds=20)
+
+    def test_ended_ones_make_room(self):
+        """The newest are there to be looked at; those that nobody has seen stay longer; and new ones always start."""
+        opened = [self.opened_and_ended(["echo", f"this is {i}"])[0] for i in range(3 * TERMINALS)]
+        for i in range(2 * TERMINALS, 3 * TERMINALS):
+            self.assertEqual(read_all(self.attach(opened[i])), f"this is {i}\r\n".encode())
+        self.assertEqual(read_all(self.attach(opened[0])), b"")
+        for _ in range(TERMINALS):
+            self.opened_and_ended(["true"])
+        self.assertEqual(read_all(self.attach(opened[TERMINALS])), f"this is {TERMINALS}\r\n".encode())
+        self.assertEqual(read_all(self.attach(opened[-1])), b"")
 
     def test_viewers(self):
         opened, first = self.open(name="shared")

@@ -894,7 +894,8 @@ class ExecMethods:
 
     def attach(self, session: str, exec: str, *, via: Literal["token", "fd"] | None = None) -> Started:
         """Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has
-        several viewers, and shows each what it showed before.
+        several viewers, and shows each what it showed before. Of one that has ended, streams give what nobody has
+        read, and a terminal what it showed last.
 
         session: the session's id
         exec: the command, or the terminal, by its name
@@ -1392,8 +1393,8 @@ class TerminalMethods:
         ))
 
     def attach(self, session: str, terminal: str, *, via: Literal["token", "fd"] | None = None) -> Any:
-        """Another stream to a terminal; it first shows what it showed before. Whoever reads too slowly for the others
-        misses some, and is told so.
+        """Another stream to a terminal; it first shows what it showed before, and then its end where it has ended.
+        Whoever reads too slowly for the others misses some, and is told so.
 
         session: the session's id
         terminal: its name, or the command's
