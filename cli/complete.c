@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/format.h"
 #include "cli/image.h"
+#include "cli/keys.h"
 #include "cli/remote.h"
 
 enum { PATIENCE_MS = 300 }; /* a person is waiting at a prompt */
@@ -125,6 +126,8 @@ static void print_kind(const struct cli *cli, const char *kind, const char *word
 		print_names(cli, "template.list", "templates", "name");
 	else if (begins_with(kind, "METHOD"))
 		print_methods();
+	else if (begins_with(kind, "KEYS"))
+		puts(DETACH_KEYS_DEFAULT);
 	else if (begins_with(kind, "VERB"))
 		print_verbs(NULL);
 	else if (begins_with(kind, "IMAGE"))

@@ -11,8 +11,6 @@
 enum {
 	CHUNK = 65536,
 	REDRAW_MS = 100, /* how long a program may take to notice the one size before it is told the other */
-	KEY_DETACH_1 = 'P' & 0x1f,
-	KEY_DETACH_2 = 'Q' & 0x1f,
 };
 
 enum source { FROM_SIGNALS, FROM_CLIENT, FROM_INPUT, FROM_OUTPUT, FROM_ERRORS, TO_COMMAND, N_SOURCES };
@@ -28,9 +26,10 @@ struct loop {
 	struct console console;
 	json_int_t wait_id;
 	json_t *result; /* what the wait was answered */
-	char input[CHUNK + 1]; /* ours, for the command: [start, end); one byte more for a key that was held back */
+	char input[CHUNK +
+		   DETACH_KEYS_MAX]; /* ours, for the command: [start, end); more for keys that were held back */
 	size_t start, end;
-	bool input_ended, detach_begun;
+	bool input_ended;
 	struct outlet outlets[2];
 	int64_t redraw_at_ms; /* 0: not wanted */
 	bool left;
@@ -84,45 +83,23 @@ static int on_signal(struct loop *loop, int number)
 
 /* ---- input ---- */
 
-/* Takes the keys that leave the command out of N bytes at BYTES; what is left of them, in place. */
-static size_t find_detach_keys(struct loop *loop, char *bytes, size_t n)
-{
-	size_t used = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		char key = bytes[i];
-		if (loop->detach_begun && key == KEY_DETACH_2) {
-			loop->left = true;
-			return used;
-		}
-		if (loop->detach_begun)
-			loop->input[loop->end + used++] = KEY_DETACH_1;
-		loop->detach_begun = key == KEY_DETACH_1;
-		if (!loop->detach_begun)
-			loop->input[loop->end + used++] = key;
-	}
-	return used;
-}
-
 static int read_input(struct loop *loop)
 {
-	char bytes[CHUNK / 2]; /* each may be preceded by a key that was held back, but only one is at a time */
-	size_t room = CHUNK - loop->end;
+	struct detach_keys *keys = &loop->with->detach_keys;
+	char bytes[CHUNK / 2];
+	size_t room = CHUNK - loop->end, used;
 	ssize_t n = RETRY_EINTR(read(loop->with->in_fd, bytes, room < sizeof(bytes) ? room : sizeof(bytes)));
 
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	/* A terminal that is gone, and standard input that was closed, have ended. */
 	if (n <= 0) {
+		loop->end += detach_keys_end(keys, loop->input + loop->end);
 		loop->input_ended = true;
 		return 0;
 	}
-	if (loop->with->tty) {
-		loop->end += find_detach_keys(loop, bytes, (size_t)n);
-	} else {
-		memcpy(loop->input + loop->end, bytes, (size_t)n);
-		loop->end += (size_t)n;
-	}
+	loop->left = detach_keys_find(keys, bytes, (size_t)n, loop->input + loop->end, &used);
+	loop->end += used;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "cli/client.h"
 #include "cli/console.h"
+#include "cli/keys.h"
 
 struct interaction {
 	struct client *client; /* where it was started: asked for its end, told sizes and signals */
@@ -15,13 +16,14 @@ struct interaction {
 	int in_fd; /* where our input comes from; -1: there is none */
 	int to_fd, from_fd, errors_fd; /* its streams; -1: it has none. TO_FD may be FROM_FD. Taken over */
 	bool tty; /* it has a terminal, and ours is to be raw */
+	struct detach_keys detach_keys; /* none where it has no terminal */
 	bool redraw; /* it was there before: what is on its screen is to be drawn again */
 	bool filter_out, filter_err; /* what it prints shall not play with our terminal */
 };
 
 enum interaction_end {
 	INTERACTION_ENDED, /* the command has; RET_RESULT is what wait_method answered */
-	INTERACTION_LEFT, /* by the keys ctrl-p ctrl-q */
+	INTERACTION_LEFT, /* by the detach keys */
 	INTERACTION_SIGNALLED, /* we were asked to end; RET_SIGNAL says how */
 };
 

@@ -67,6 +67,10 @@ static const struct option logs_options[] = {
 	{ 0 },
 };
 
+#define DETACH_KEYS                                                                                     \
+	{ "detach-keys", 0, "KEYS", OPT_TEXT, NULL,                                                     \
+	  "these leave the terminal, instead of ctrl-p,ctrl-q: characters, or ctrl- and one; none if empty" }
+
 static const struct option exec_options[] = {
 	{ "env",        'e', "NAME=VALUE", OPT_PAIR,    "env",
 	  "a variable for its environment, added to the template's; may be repeated" },
@@ -80,6 +84,7 @@ static const struct option exec_options[] = {
 	{ "merge",      0, NULL,           OPT_SWITCH,  "merge", "its standard error goes where its standard output goes" },
 	{ "interactive", 'i', NULL,        OPT_SWITCH,  NULL, "pass input on as it comes, and output as it is printed" },
 	{ "tty",        't', NULL,         OPT_SWITCH,  NULL, "give it a terminal; ctrl-p ctrl-q leaves it" },
+	DETACH_KEYS,
 	{ "no-stdin",   'n', NULL,         OPT_SWITCH,  NULL, "leave standard input alone; the command gets /dev/null" },
 	{ 0 },
 };
@@ -96,6 +101,12 @@ static const struct option shell_options[] = {
 	{ "env",  'e', "NAME=VALUE", OPT_PAIR, "env", "a variable for its environment; may be repeated" },
 	{ "cwd",  'w', "DIR",      OPT_TEXT, "cwd", "directory to begin in; the workload's by default" },
 	{ "user", 'u', "USER",     OPT_TEXT, "user", "name, name:group, uid or uid:gid in the session; the workload's by default" },
+	DETACH_KEYS,
+	{ 0 },
+};
+
+static const struct option attach_options[] = {
+	DETACH_KEYS,
 	{ 0 },
 };
 
@@ -201,7 +212,7 @@ const struct verb verb_table[] = {
 	  "The terminal, with what runs in it, stays when you leave it by ctrl-p ctrl-q or when the connection breaks; it ends\n"
 	  "with its shell, whose exit status is this program's." },
 	{ "attach", "SESSION TERMINAL", "come back to a terminal, or to what exec -i or -t started", "exec.attach", run_attach, 2, 2,
-	  false, NULL, NULL },
+	  false, attach_options, NULL },
 	{ "cp", "SOURCE... TARGET", "copy files and directories into and out of sessions", NULL, run_cp, 2, MAX_WORDS, false,
 	  NULL,
 	  "One side is SESSION:PATH, the other a path of this host; ./NAME is a file whose name has a colon. Into a directory\n"

@@ -74,8 +74,8 @@ enum exit_code exec_failed(const struct cli *cli, struct failure *why)
 }
 
 /* Joins this program to the command that OPENED tells of. Its exit status is the command's. */
-static enum exit_code join(
-	struct cli *cli, struct client *client, const char *session, const json_t *opened, bool redraw)
+static enum exit_code join(struct cli *cli, struct client *client, const char *session, const json_t *opened,
+	const struct detach_keys *keys, bool redraw)
 {
 	_failure_ struct failure why = { 0 };
 	struct interaction with = {
@@ -100,10 +100,12 @@ static enum exit_code join(
 	int r = open_streams(cli, opened, &with, &why);
 	with.redraw = redraw && with.tty;
 	/* What has the terminal may do with it what it likes. */
-	if (with.tty)
+	if (with.tty) {
 		with.filter_out = with.filter_err = false;
-	else
+		with.detach_keys = *keys;
+	} else {
 		with.resize_method = NULL;
+	}
 	/* Asked for no input: the command gets none but its end. */
 	if (option_set(cli, "no-stdin") || (streq(cli->verb->name, "exec") && !option_set(cli, "interactive")))
 		with.in_fd = -1;
@@ -132,18 +134,35 @@ static void add_size(json_t *params)
 	json_object_set_new(params, "cols", json_integer(columns));
 }
 
+/* The keys that leave the terminal. 0, or -EINVAL with WHY. */
+static int take_keys(const struct cli *cli, struct detach_keys *ret, struct failure *why)
+{
+	const char *text = option_text(cli, "detach-keys");
+	const int r = detach_keys_parse(text ? text : DETACH_KEYS_DEFAULT, ret);
+
+	if (r == -E2BIG)
+		return failure_set(why, EXIT_USAGE, r, "--detach-keys: at most %d", DETACH_KEYS_MAX);
+	if (r < 0)
+		return failure_set(why, EXIT_USAGE, r,
+			"--detach-keys: characters, or ctrl- and one of a-z @ [ \\ ] ^ _, with commas between them");
+	return 0;
+}
+
 /* Calls METHOD with the parameters there are and joins what it opens. */
 static enum exit_code open_and_join(struct cli *cli, const char *method, const char *session, bool redraw)
 {
 	_client_ struct client client = { .fd = -1 };
 	_failure_ struct failure why = { 0 };
+	struct detach_keys keys;
 	json_t *opened = NULL;
 
+	if (take_keys(cli, &keys, &why) < 0)
+		return cli_failed(cli, &why);
 	if (client_open(&client, cli->socket_path, &why) < 0 ||
 		client_call(&client, method, json_incref(cli->params), CLIENT_FOREVER, &opened, &why) < 0)
 		return exec_failed(cli, &why);
 	const json_t *created = json_object_get(opened, "created");
-	enum exit_code code = join(cli, &client, session, opened, redraw || json_is_false(created));
+	enum exit_code code = join(cli, &client, session, opened, &keys, redraw || json_is_false(created));
 	json_decref(opened);
 	return code;
 }

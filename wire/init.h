@@ -170,7 +170,7 @@ struct init_ev_kept {
 
 enum {
 	INIT_MAX_KEPT = 320, /* commands with their input and output, not yet forgotten; one more is -EAGAIN */
-	INIT_MAX_TERMINALS = 16, /* of them that run with a terminal; one more is -EAGAIN. As many ended ones are kept */
+	INIT_MAX_TERMINALS = 16, /* of them that run with a terminal; one more is -EAGAIN; as many ended ones stay */
 	INIT_MAX_VIEWERS = 8, /* of one terminal; one more is -EAGAIN */
 	INIT_SCROLLBACK = 64 * 1024, /* bytes that a terminal shows again to a new viewer */
 };

@@ -432,6 +432,9 @@ class Completion(CliTest):
         self.assertIn("--json", self.complete("carrel list --"))
         self.assertEqual(self.complete("carrel wait x --for "), ["ready", "ended"])
         self.assertEqual(self.complete("carrel wait x --for=re"), ["ready"])
+        for verb in ("exec", "shell", "attach"):
+            self.assertEqual(self.complete(f"carrel {verb} --det"), ["--detach-keys"])
+            self.assertEqual(self.complete(f"carrel {verb} --detach-keys "), ["ctrl-p,ctrl-q"])
         self.assertIn("session.create", self.complete("carrel rpc session."))
         self.assertEqual(self.complete("carrel create x -- "), [])
 

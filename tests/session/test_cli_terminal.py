@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -144,10 +145,40 @@ class Terminal(unittest.TestCase):
                        f"{rows} rows")
         self.keys("C-p", "C-q")
         self.see("carrel attach desk meters")
-        self.keys("clear; carrel attach desk meters", "Enter")
+        # Other keys: the first of them, and those of before, are the program's.
+        self.keys("clear; carrel attach --detach-keys=ctrl-a,d desk meters", "Enter")
         self.see("Tasks:", "F1Help")
-        self.keys("q")
+        self.keys("C-p", "C-q", "C-a", "C-a", "d")
+        self.see("it goes on; `carrel attach desk meters` comes", "here>")
+        self.keys("clear; carrel attach --detach-keys= desk meters", "Enter")
+        self.see("Tasks:", "F1Help")
+        self.keys("C-p", "C-q", "q")
         self.see("here>")
+
+    def test_detach_keys_that_are_none(self):
+        """They are refused before anything is started."""
+        for verb, rest in (("exec", ("-t", "desk", "true")), ("shell", ("desk",)), ("attach", ("desk", "pane"))):
+            for keys in ("ctrl-1", "ctrl-p ctrl-q", ",", "a,b,c,d,e,f,g,h,i"):
+                result = self.carrel(verb, "--detach-keys", keys, *rest, input=b"")
+                self.assertEqual((result.returncode, result.stdout), (2, b""), result)
+                self.assertIn(b"--detach-keys: ", result.stderr)
+
+    @unittest.skipUnless(shutil.which("tmux"), "there is no tmux")
+    def test_exec_is_left_and_come_back_to(self):
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", "80", "-y", "24", "env PS1='here> ' sh")
+        self.addCleanup(self.tmux, "kill-server")
+        self.keys("carrel exec -it --detach-keys '~,.' desk -- sh -c 'echo be''gun; read word; echo \"got $word\"; exit 9'", "Enter")
+        self.see("begun")
+        self.keys("~.")
+        self.see("carrel exec: it goes on; `carrel attach desk exec-", "here>")
+        name = re.search(r"attach desk (exec-\w+)", self.screen())[1]
+        self.keys(f"clear; carrel attach desk {name}; echo status $?", "Enter")
+        self.see("begun")
+        self.keys("~word", "Enter")
+        self.see("got ~word", "status 9")
+        # And once more, when it has ended.
+        self.keys(f"clear; carrel attach desk {name}; echo again $?", "Enter")
+        self.see("got ~word", "again 9")
 
 
 if __name__ == "__main__":
