@@ -147,9 +147,11 @@ static void look_at_cpu(struct session *session)
 	struct limit_watch *watch = &session->limit_watch;
 	uint64_t now = boottime_ns(), throttled = read_throttled(session), before = watch->throttled_usec;
 	uint64_t passed_usec = (now - watch->looked_ns) / 1000;
+	bool first = watch->looked_ns == 0;
 	watch->throttled_usec = throttled;
 	watch->looked_ns = now;
-	if ((throttled - before) * 100 > passed_usec * THROTTLED_PER_CENT && is_news(&watch->throttled_near_ns))
+	if (!first && (throttled - before) * 100 > passed_usec * THROTTLED_PER_CENT &&
+		is_news(&watch->throttled_near_ns))
 		tell(session, "session.throttled", LIMIT_CPUS, "throttled_ms", (throttled - before) / 1000);
 }
 
@@ -229,8 +231,9 @@ void limit_watch_start(struct session *session)
 	watch->oom_kills = number_of(text, "oom_kill");
 	open_file(session, &watch->processes, "pids.events", text);
 	watch->processes.count = number_of(text, "max");
-	watch->throttled_usec = read_throttled(session);
-	watch->looked_ns = boottime_ns();
+	/* One just made was not throttled. Of another it is read later: the kernel adds up what each processor counted. */
+	if (session->record.state == SESSION_CREATING && streq(session->record.id, session->record.host_id))
+		watch->looked_ns = boottime_ns();
 	watch->again.fn = on_again;
 	/* A host without these controllers has nothing to tell. */
 	if (watch->memory.io.fd >= 0 || watch->processes.io.fd >= 0)

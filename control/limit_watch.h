@@ -25,7 +25,7 @@ struct memory_use {
 struct limit_watch {
 	struct limit_file memory, processes;
 	uint64_t at_limit, oom_kills, throttled_usec, throttled_near_ns;
-	uint64_t looked_ns; /* when throttled_usec was read */
+	uint64_t looked_ns; /* when throttled_usec was read; 0: it was not */
 	struct loop_timer again;
 	struct memory_use most; /* of the looks taken when memory was short */
 };

@@ -145,7 +145,7 @@ static void forget_run(struct session *session)
 	free(record->end.log_tail);
 	record->end = (struct session_end){ .at_ns = NEVER, .exit_code = -1 };
 	record->ready_at_ns = NEVER;
-	json_decref(record->timeline);
+	free(record->timeline);
 	record->timeline = NULL;
 }
 

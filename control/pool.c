@@ -286,7 +286,6 @@ void pool_claim(struct session *session, struct session *member)
 	session->liveness.spec_fd = steal_fd(&member->liveness.spec_fd);
 	json_decref(to->limits);
 	to->limits = json_incref(from->limits);
-	to->timeline = json_array();
 	memcpy(to->hostname, from->hostname, sizeof(to->hostname));
 	memcpy(to->address, from->address, sizeof(to->address));
 	memcpy(to->address6, from->address6, sizeof(to->address6));

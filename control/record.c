@@ -46,14 +46,27 @@ void record_clear(struct record *record)
 	free(record->isolation);
 	free(record->place);
 	free(record->key);
+	free(record->timeline);
 	free(record->end.message);
 	free(record->end.log_tail);
 	json_decref(record->labels);
 	json_decref(record->limits);
 	json_decref(record->ports);
-	json_decref(record->timeline);
 	json_decref(record->volumes);
 	record_init(record);
+}
+
+void record_add_times(struct record *record, json_t *steps)
+{
+	json_t *all = record->timeline ? json_loads(record->timeline, 0, NULL) : json_array();
+	char *text = json_array_extend(all, steps) == 0 ? json_dumps(all, JSON_COMPACT) : NULL;
+
+	json_decref(all);
+	json_decref(steps);
+	if (!text)
+		return;
+	free(record->timeline);
+	record->timeline = text;
 }
 
 const char *session_state_name(enum session_state state)

@@ -67,9 +67,9 @@ struct record {
 	uint64_t last_activity_at_ns, last_activity_boot_ns;
 	char address[16], address6[48]; /* empty: none */
 	json_t *labels; /* object of strings */
-	json_t *limits; /* {name: {value, enforced}} */
+	json_t *limits; /* {name: {value, enforced}}; shared, so not to be changed in place */
 	json_t *ports; /* [{name, port|path, family, address?, host_port?}]: published by clients; or NULL */
-	json_t *timeline; /* [{step, ms}] */
+	char *timeline; /* [{step, ms}] as text, a tenth of what it takes as values; or NULL */
 	json_t *volumes; /* [{name, path, persistent}] */
 	char *key; /* "uid:idempotency_key" or NULL */
 	uint8_t fingerprint[SHA256_SIZE]; /* of the parameters that came with the key */
@@ -80,6 +80,9 @@ struct record {
 void record_init(struct record *record);
 /* Releases what RECORD holds, not RECORD. */
 void record_clear(struct record *record);
+
+/* Adds STEPS, [{step, ms}], to the timeline. They are stolen; lost where memory is short. */
+void record_add_times(struct record *record, json_t *steps);
 
 /* "creating", ... and back; -EINVAL for a name that is none. */
 const char *session_state_name(enum session_state state);

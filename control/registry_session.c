@@ -51,7 +51,7 @@ static const struct column columns[] = {
 	COLUMN("labels",             C_JSON,   labels),
 	COLUMN("limits",             C_JSON,   limits),
 	COLUMN("ports",              C_JSON,   ports),
-	COLUMN("timeline",           C_JSON,   timeline),
+	COLUMN("timeline",           C_TEXT,   timeline),
 	COLUMN("volumes",            C_JSON,   volumes),
 	COLUMN("key",                C_TEXT,   key),
 	COLUMN("fingerprint",        C_BYTES,  fingerprint),

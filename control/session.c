@@ -54,6 +54,7 @@ static void account_put(struct index *index, struct account *account)
 	if (!account || account->n_sessions > 0)
 		return;
 	index_remove(index, &account->node);
+	json_decref(account->limits);
 	free(account->name);
 	free(account);
 }
@@ -353,11 +354,8 @@ static void became_ready(struct session *session)
 		return;
 	record->ready_at_ns = realtime_ns();
 	metrics_ready(session);
-	if (!record->timeline)
-		record->timeline = json_array();
-	json_array_append_new(
-		record->timeline, json_pack("{s:s, s:f}", "step", "ready", "ms",
-					  (double)(boottime_ns() - session->started_ns) / (double)NS_PER_MS));
+	record_add_times(record, json_pack("[{s:s, s:f}]", "step", "ready", "ms",
+					 (double)(boottime_ns() - session->started_ns) / (double)NS_PER_MS));
 	session_touch(session);
 }
 

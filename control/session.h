@@ -33,6 +33,7 @@ struct account {
 	char *name;
 	size_t n_sessions, n_live;
 	struct list sessions; /* session->of_owner, oldest first; owners only */
+	json_t *limits; /* of the newest session, shared by all that have the same; templates only */
 };
 
 struct session {
@@ -135,7 +136,8 @@ void session_launch(struct session *session);
 /* Takes over the SUPER_FD_COUNT descriptors of a session that runs and starts what is to happen next. */
 void session_attach(struct session *session, int fds[static SUPER_FD_COUNT]);
 
-/* Keeps what the supervisor said about limits and addresses in the record. */
+/* Keeps what the supervisor said about limits, and about addresses, in the record. */
+void session_set_limits(struct session *session, const struct limits *limits, uint32_t enforced);
 void session_set_resources(struct session *session, const struct limits *limits, uint32_t enforced,
 	const uint8_t ipv4[static 4], const uint8_t ipv6[static 16]);
 

@@ -152,6 +152,7 @@ json_t *session_json(const struct session *session)
 
 	owner_hash(record->owner, hash);
 	json_t *json = json_object(), *ends = endpoints(session, hash);
+	json_t *times = record->timeline ? json_loads(record->timeline, 0, NULL) : NULL;
 	/* clang-format off */
 	const struct { const char *name; json_t *value; } members[] = {
 		{ "id",               json_string(record->id) },
@@ -179,7 +180,7 @@ json_t *session_json(const struct session *session)
 		{ "limits",           shared(record->limits, json_object) },
 		{ "labels",           shared(record->labels, json_object) },
 		{ "volumes",          shared(record->volumes, json_array) },
-		{ "timeline",         shared(record->timeline, json_array) },
+		{ "timeline",         times ? times : json_array() },
 	};
 	/* clang-format on */
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++)

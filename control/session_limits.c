@@ -92,8 +92,7 @@ static void on_limits_set(void *owner, struct msg *answer)
 	struct call *call = steal_ptr(&session->limiting);
 	const struct super_limits_set *set = (const void *)answer->bytes;
 	/* Also after a failure: of several limits the first may have been changed. */
-	json_decref(session->record.limits);
-	session->record.limits = session_limits_json(&set->limits, set->enforced);
+	session_set_limits(session, &set->limits, set->enforced);
 	if (session->liveness.create)
 		session->liveness.create->limits = set->limits;
 	session_changed(session);

@@ -105,14 +105,26 @@ void session_probe(struct session *session)
 
 /* ---- from the supervisor ---- */
 
+void session_set_limits(struct session *session, const struct limits *limits, uint32_t enforced)
+{
+	json_t **newest = &session->kin->limits, *json = session_limits_json(limits, enforced);
+
+	if (!json_equal(*newest, json)) {
+		json_decref(*newest);
+		*newest = json_incref(json);
+	}
+	json_decref(session->record.limits);
+	session->record.limits = json_incref(*newest);
+	json_decref(json);
+}
+
 void session_set_resources(struct session *session, const struct limits *limits, uint32_t enforced,
 	const uint8_t ipv4[static 4], const uint8_t ipv6[static 16])
 {
 	static const uint8_t none[16];
 	struct record *record = &session->record;
 
-	json_decref(record->limits);
-	record->limits = session_limits_json(limits, enforced);
+	session_set_limits(session, limits, enforced);
 	record->address[0] = record->address6[0] = '\0';
 	if (memcmp(ipv4, none, 4) != 0)
 		inet_ntop(AF_INET, ipv4, record->address, sizeof(record->address));
@@ -150,7 +162,7 @@ static void on_created(void *owner, struct msg *answer)
 	session->started_ns = created->started_ns;
 	session->slot = created->slot;
 	session_set_resources(session, &created->limits, created->enforced, created->ipv4, created->ipv6);
-	session->record.timeline = timeline(created);
+	record_add_times(&session->record, timeline(created));
 	metrics_created(session, created);
 	if (answer->n_fds == SUPER_FD_COUNT && session->record.state == SESSION_CREATING)
 		session_attach(session, answer->fds);

@@ -183,6 +183,7 @@ def tier_demo():
 
 def tier_bench():
     run("bench", ["/usr/bin/python3", "tests/bench/bench.py", "--quick", "--root", str(BUILD / "root")], timeout=600)
+    run("bench density", ["/usr/bin/python3", "tests/bench/bench_density.py", "--root", str(BUILD / "root")], timeout=600)
 
 
 TIERS = {"build": tier_build, "unit": tier_unit, "docs": tier_docs, "session": tier_session, "host": tier_host,

@@ -299,6 +299,14 @@ def name_of(pid):
         return ""
 
 
+def has_ended(pid):
+    """A zombie has, too: what lost its parent is reaped by the host's PID 1 in its own time."""
+    try:
+        return "State:\tZ" in pathlib.Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def cgroup_root():
     for path in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
         if os.path.exists(f"{path}/cgroup.controllers"):
@@ -319,18 +327,22 @@ def _processes():
             continue
 
 
-def snapshot(host):
-    """What the host has of this carrel: processes, cgroups, interfaces, tables, mounts, files of the run directory."""
-    net = os.stat("/proc/self/ns/net").st_ino
-    links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True, check=True).stdout)
-    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+def footprint(host):
+    """What sessions have on the host: cgroups, interfaces, files of the run directory. Quick, to be asked often."""
     cgroup = cgroup_root() / host.name
     return {
+        "cgroups": {path for path, _, _ in os.walk(cgroup)},
+        "links": {name for _, name in socket.if_nameindex() if re.fullmatch(r"cr\d+", name)},
+        "run_files": {os.path.join(path, name) for path, dirs, files in os.walk(host.run_dir) for name in dirs + files},
+    }
+
+
+def snapshot(host):
+    """What the host has of this carrel: its footprint, processes, tables, mounts."""
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    return {
+        **footprint(host),
         "processes": {f"{pid} {name_of(pid)}" for pid, path in _processes() if f"/{host.name}/" in path},
-        "cgroups": {str(p) for p in [cgroup, *cgroup.rglob("*")] if p.is_dir()} if cgroup.exists() else set(),
-        "links": {link["ifname"] for link in links if re.fullmatch(r"cr\d+", link["ifname"])},
         "tables": {line for line in tables.splitlines() if "carrel" in line},
         "mounts": {line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if host.name in line},
-        "run_files": {str(p) for p in host.run_dir.rglob("*")} if host.run_dir.exists() else set(),
-        "namespace": set() if net == os.stat("/proc/self/ns/net").st_ino else {"moved"},
     }
