@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The crash matrix: each daemon is killed at each call by which it changes anything, while sessions are made, ended,
-claimed and removed. After every kill the world comes to rest in a moment: who lived lives, nothing is left over, no
-volume is held by the dead or by two. strace enumerates the calls and delivers the signal on entering one, before it has
-done anything; that is after all that the call before it did."""
+"""The crash matrix: each daemon, and then both, are killed at each call by which it changes anything, while sessions are
+made, ended, claimed and removed; and carrel-init at each call by which it sets a session up. After every kill the world
+comes to rest in a moment: who lived lives, nothing is left over, no volume is held by the dead or by two. strace
+enumerates the calls and delivers the signal on entering one, before it has done anything; that is after all that the call
+before it did."""
 
 import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
 import tempfile
 import time
 import unittest
 
-from carrel_host import Host, RpcError, own_network, scaled, snapshot, wait_until
+from carrel_host import Host, RpcError, footprint, has_ended, own_network, scaled, wait_until
 
 # By these a daemon changes the host, the ledger, the registry or what another process knows.
 EFFECTS = ("pwrite64", "write", "ftruncate", "fsync", "fdatasync", "mkdirat", "unlinkat", "renameat2", "fchmod", "fchown", "fchownat",
@@ -82,6 +84,18 @@ class Matrix(unittest.TestCase):
         except (OSError, RpcError):
             pass
 
+    def act_and_watch(self, action, pidfd):
+        """Asks for ACTION; whether the process dies of it, as soon as that is known."""
+        client = self.host.client()
+        method, params = action
+        try:
+            client.send(method, **params)
+        except OSError:
+            pass
+        if pidfd not in select.select([pidfd, client.socket], [], [], scaled(20))[0]:
+            select.select([pidfd], [], [], scaled(2 * AFTERMATH_SECONDS))
+        return bool(select.select([pidfd], [], [], 0)[0])
+
     def calls_of(self, victim, prepare, action):
         """The names and numbers of the calls that VICTIM makes meanwhile."""
         prepare()
@@ -96,27 +110,22 @@ class Matrix(unittest.TestCase):
         self.assertTrue(names)
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
-    @staticmethod
-    def died(pid):
-        end = time.monotonic() + scaled(2 * AFTERMATH_SECONDS)
-        while time.monotonic() < end:
-            try:
-                if "State:\tZ" in pathlib.Path(f"/proc/{pid}/status").read_text():
-                    return True
-            except (FileNotFoundError, ProcessLookupError):
-                return True
-            time.sleep(0.005)
-        return False
-
-    def kill_at(self, victim, name, number, prepare, action):
+    def kill_at(self, victims, name, number, prepare, action):
+        """The first of VICTIMS dies on entering the call, the other as soon as that is known."""
         prepare()
-        pid, control = self.pid_of(victim), self.host.control_pid()
-        tracer = self.trace(pid, "-e", f"trace={name}", "-e", f"inject={name}:signal=SIGKILL:when={number}")
-        self.act(action)
-        gone = self.died(pid)
+        pids = {victim: self.pid_of(victim) for victim in ("carreld", "control")}
+        pidfd = os.pidfd_open(pids[victims[0]])
+        tracer = self.trace(pids[victims[0]], "-e", f"trace={name}", "-e", f"inject={name}:signal=SIGKILL:when={number}")
+        gone = self.act_and_watch(action, pidfd)
+        for victim in victims[1:]:
+            try:
+                os.kill(pids[victim], signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.detach(tracer)
-        if victim == "carreld":
-            self.restart(control, kill=True)
+        os.close(pidfd)
+        if "carreld" in victims:
+            self.restart(pids["control"], kill=True)
         self.reconnect()
         begun = time.monotonic()
         self.settle()
@@ -130,7 +139,7 @@ class Matrix(unittest.TestCase):
         process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         process.wait(20)
         # Until it has noticed, the old one answers on the old socket.
-        wait_until(lambda: not os.path.exists(f"/proc/{control}"), what="its control ended")
+        wait_until(lambda: has_ended(control), what="its control ended")
         self.host.start()
 
     def reconnect(self):
@@ -153,7 +162,7 @@ class Matrix(unittest.TestCase):
         """What is not as it should be; empty when the world is at rest."""
         sessions = {s["id"]: s for s in self.client.call("session.list")["sessions"]}
         live = {name for name, s in sessions.items() if s["state"] != "ended"}
-        found = snapshot(self.host)
+        found = footprint(self.host)
         there = {pathlib.Path(p).name for p in found["cgroups"] if pathlib.Path(p).parent.name == "sessions"}
         files = {pathlib.Path(p).name for p in found["run_files"] if pathlib.Path(p).parent.name == "sessions"}
         if [s["state"] for s in sessions.values() if s["state"] not in ("ready", "ended")]:
@@ -206,17 +215,15 @@ class Matrix(unittest.TestCase):
         self.settle()
 
     def go_through(self, victim, prepare, action):
+        """VICTIM alone and both at each of its calls."""
         calls = self.calls_of(victim, prepare, action)
         killed = total = 0
         for name, count in calls.items():
             for number in range(1, count + 1):
-                with self.subTest(victim=victim, call=name, number=number):
-                    total += 1
-                    killed += self.kill_at(victim, name, number, prepare, action)
-                    if victim == "control":
-                        # carreld waits longer and longer before it starts one that dies again and again.
-                        self.restart(self.host.control_pid())
-                        self.reconnect()
+                for victims in ((victim,), (victim, "control" if victim == "carreld" else "carreld")):
+                    with self.subTest(victims=victims, call=name, number=number):
+                        total += 1
+                        killed += self.kill_at(victims, name, number, prepare, action)
         print(f"\n  {victim}: killed at {killed} of {total} calls, at rest within {Matrix.longest:.2f} s", end=" ", flush=True)
         self.assertGreaterEqual(killed, total // 2)
 

@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from carrel_host import Client, Host, own_network, scaled, snapshot, wait_until
+from carrel_host import Client, Host, has_ended, own_network, scaled, snapshot, wait_until
 
 SESSIONS = 50
 TALKER = ["/bin/busybox", "sh", "-c", "echo hello; exec busybox sleep 1000"]
@@ -80,7 +80,7 @@ class Survival(unittest.TestCase):
         process.wait(10)
         if number == signal.SIGKILL:
             # Its control sees the channel end, and ends.
-            wait_until(lambda: not os.path.exists(f"/proc/{control}"), what="control ended")
+            wait_until(lambda: has_ended(control), what="control ended")
         self.host.start()
         self.client = self.host.client()
 
