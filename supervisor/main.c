@@ -489,6 +489,8 @@ int main(int argc, char **argv)
 	struct err err;
 	char message[1024];
 
+	/* Directories of a session's cgroup are looked through by its ids, and it begins with this mask. */
+	umask(0022);
 	setvbuf(stderr, NULL, _IOLBF, 0);
 	int r = parse_options(argc, argv, &options);
 	if (r > 0)

@@ -199,7 +199,7 @@ class Host:
         self.process = subprocess.Popen(
             [*self.launcher, str(self.program), "--config", str(self.config_dir), "--libexec-dir",
              str(self.libexec_dir)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, umask=0o077,  # the unit's
         )
         log.close()
         if wait:
