@@ -20,12 +20,21 @@ HELLO, CHECK, LIST, CREATE, CONNECT, NOTED, KILL, FREEZE, THAW, SET_LIMITS = ran
 REPLY = 0x8000
 EV_SESSION, EV_EXITED, EV_GONE = 0x100, 0x101, 0x102
 UNSET = 2**64 - 1
-N_LIMITS, N_VOLUMES = 21, 4
 ERR_AT = 16
 
 
 def padded(text, size):
     return text.encode()[:size].ljust(size, b"\0")
+
+
+def counts():
+    """How many limits and volumes a creation names, after the sizes that carreld says its messages have."""
+    sizes = json.loads(pathlib.Path(sys.argv[1], "sizes").read_text())
+    limits = (sizes["set-limits"] - 16 - 64) // 8
+    return limits, (sizes["create"] - 16 - 4 * 64 - 8 * limits) // 64
+
+
+N_LIMITS, N_VOLUMES = counts()
 
 
 class Channel:

@@ -28,6 +28,9 @@ class HostileControl(unittest.TestCase):
         self.host.libexec_dir = libexec
         version = subprocess.run([ROOT / "usr/sbin/carreld", "--version"], capture_output=True, text=True, check=True)
         (self.host.config_dir / "version").write_text(version.stdout.split()[1])
+        table = subprocess.run([ROOT / "usr/sbin/carreld", "--list-operations"], capture_output=True, text=True, check=True)
+        sizes = re.findall(r"^\| `([a-z-]+)` \|.*\| (\d+) bytes, ", table.stdout, re.M)
+        (self.host.config_dir / "sizes").write_text(json.dumps({name: int(size) for name, size in sizes}))
         path = self.host.config_dir / "report.sock"
         self.reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.reports.bind(str(path))
