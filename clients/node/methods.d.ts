@@ -269,6 +269,32 @@ export interface OpenedTerminal {
 	stream: StreamOffer;
 }
 
+export interface Exec {
+	exec: string;
+	terminal: string | null;
+	command: string;
+	state: "starting" | "running" | "ended";
+	tty: boolean;
+	pid: number | null;
+	uid: number;
+	started_at: string;
+	exit_code: number | null;
+	signal: number | null;
+	attached: number;
+}
+
+export interface ExecList {
+	execs: Array<Exec>;
+}
+
+export interface PublishedPort {
+	name: string;
+	port?: number;
+	path?: string;
+	unix?: string;
+	url?: string;
+}
+
 export interface Limits {
 	/** hard limit of memory, page cache and tmpfs included; past it the session is killed as a whole */
 	memory_bytes?: number;
@@ -1102,7 +1128,7 @@ export interface ExecMethods {
 	/** Starts a command that goes on whoever is connected, until it ends by itself. Its output waits until somebody is attached. Answers with {exec, pid, streams: {stdin, stdout, stderr}}, or with tty {…, streams: {tty}}; each {token, expires_in_seconds}, or {fd} for "via": "fd". */
 	start(params: ExecStartParams, options?: CallOptions): Promise<Started>;
 	/** Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has several viewers, and shows each what it showed before. Of one that has ended, streams give what nobody has read, and a terminal what it showed last. Answers with {exec, pid, streams} as of exec.start. */
-	attach(params: ExecAttachParams, options?: CallOptions): Promise<Started>;
+	attach(params: ExecAttachParams, options?: CallOptions): Promise<Started | OpenedTerminal>;
 	/** Answers when the command has ended, also if it had before: the last 64 of a session are known for ten minutes. Answers with {exec, exit_code, signal}: one of them null. */
 	wait(params: ExecWaitParams, options?: CallOptions): Promise<Ended>;
 	/** Sends a signal to the command's process group. Answers with {}. */
@@ -1110,7 +1136,7 @@ export interface ExecMethods {
 	/** Gives the command's terminal another size. Answers with {}. */
 	resize(params: ExecResizeParams, options?: CallOptions): Promise<any>;
 	/** The session's commands that exec.start and terminal.open have started. Answers with {execs: [{exec, terminal, command, state, tty, pid, uid, started_at, exit_code, signal, attached}]}. */
-	list(params: ExecListParams, options?: CallOptions): Promise<any>;
+	list(params: ExecListParams, options?: CallOptions): Promise<ExecList>;
 }
 
 /** The Docker daemon of a session. */
@@ -1162,15 +1188,15 @@ export interface TerminalMethods {
 	/** A terminal that outlives connections, with a shell or another command; one of this name that is there is attached to. It first shows what it showed before, up to 64 KiB. Answers with {terminal, exec, pid, created, stream}; the methods exec.* take either name. */
 	open(params: TerminalOpenParams, options?: CallOptions): Promise<OpenedTerminal>;
 	/** Another stream to a terminal; it first shows what it showed before, and then its end where it has ended. Whoever reads too slowly for the others misses some, and is told so. Answers with {terminal, exec, pid, created: false, stream}. */
-	attach(params: TerminalAttachParams, options?: CallOptions): Promise<any>;
+	attach(params: TerminalAttachParams, options?: CallOptions): Promise<OpenedTerminal>;
 }
 
 /** Ports of sessions. */
 export interface PortMethods {
 	/** A connection to a port of a session, its loopback included, or to a socket in it. Answers with {token, expires_in_seconds}: see streams; or {via: "fd"} and the descriptor. */
-	connect(params: PortConnectParams, options?: CallOptions): Promise<any>;
+	connect(params: PortConnectParams, options?: CallOptions): Promise<StreamOffer>;
 	/** Makes a socket of the host lead to a port of a session. The same again is the same endpoint. It ends with the session. Answers with the endpoint: {name, port or path, unix or url}. */
-	publish(params: PortPublishParams, options?: CallOptions): Promise<any>;
+	publish(params: PortPublishParams, options?: CallOptions): Promise<PublishedPort>;
 	/** Takes a published port back. Connections that there are go on. Answers with {}. */
 	unpublish(params: PortUnpublishParams, options?: CallOptions): Promise<any>;
 }

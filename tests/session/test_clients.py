@@ -68,6 +68,21 @@ def fits_one(value, kind, types):
     return next((f"{name}: {wrong}" for name, v in value.items() if (wrong := fits(v, members[name], types))), None)
 
 
+ECHO_SERVER = ["nc", "-ll", "-p", "7000", "-e", "cat"]
+
+
+def echoing(connect):
+    """What CONNECT offers, as soon as the server in the session listens."""
+    def offered():
+        try:
+            return connect()
+        except carrel.Error as error:
+            if error.errno != "ECONNREFUSED":
+                raise
+            return None
+    return wait_until(offered, what="the server")
+
+
 def example(language):
     text = (TOP / f"clients/{language}/README.md").read_text()
     return re.search(r"<!-- example: begin.*?```\w+\n(.*?)```", text, re.S)[1]
@@ -217,8 +232,30 @@ class Python(Clients):
         streams["tty"] = self.client.open_stream(opened["stream"])
         streams["tty"].write(b"stty size; exit\n")
         self.assertIn(b"24 80", streams["tty"].readall())
+        # What it showed, once more.
+        again = self.client.terminal.attach("streams", "pane")
+        self.assertIsNone(fits(again, "OpenedTerminal", TYPES["types"]))
+        streams["again"] = self.client.open_stream(again["stream"])
+        self.assertIn(b"24 80", streams["again"].readall())
+        listed = self.client.exec.list("streams")
+        self.assertIsNone(fits(listed, "ExecList", TYPES["types"]))
+        self.assertEqual({e["exec"]: e["exit_code"] for e in listed["execs"]}, {started["exec"]: 4, opened["exec"]: 0})
         for stream in streams.values():
             stream.close()
+
+    def test_ports(self):
+        self.client.session.create("minimal", id="ports")
+        self.client.exec.start("ports", ECHO_SERVER)
+        data = os.urandom(3_000_000)
+        with self.client.open_stream(echoing(lambda: self.client.port.connect("ports", port=7000))) as stream:
+            sender = threading.Thread(target=lambda: (stream.write(data), stream.close_write()))
+            sender.start()
+            self.assertEqual(stream.readall(), data)
+            sender.join()
+        published = self.client.port.publish("ports", port=7000, as_={"unix": True})
+        self.assertIsNone(fits(published, "PublishedPort", TYPES["types"]))
+        self.assertTrue(pathlib.Path(published["unix"]).is_socket())
+        self.assertEqual(self.client.port.unpublish("ports", name=published["name"]), {})
 
     def test_threads_share_a_client(self):
         self.client.session.create("minimal", id="busy")
@@ -292,7 +329,7 @@ class Python(Clients):
         self.assertEqual(text, "1\n2\n3\n")
 
 
-@unittest.skipUnless(NODE, "there is no node")
+@unittest.skipUnless(NODE, "there is no node: the client library for it is not tested")
 class Node(Clients):
     def test_example(self):
         said = self.node(example("node"))
@@ -351,6 +388,169 @@ class Node(Clients):
             assert.equal((await client.file.stat({session: 'files', path: '/tmp/copy/f'})).size_bytes, data.length);
             await assert.rejects(client.upload('files', '/proc/version', Readable.from(['x'])), (e) =>
                 e instanceof CarrelError && e.errno !== null);
+            console.log('all of it');
+        """)
+        self.assertEqual(said, "all of it\n")
+
+    def test_streams_of_a_command(self):
+        """Both ways with as much as no pipe holds, each stream to its end; left and come back to; and in a terminal."""
+        self.client.session.create("minimal", id="streams")
+        said = self.node("""
+            import assert from 'node:assert/strict';
+            import { randomBytes } from 'node:crypto';
+            import { Readable } from 'node:stream';
+            import { buffer, text } from 'node:stream/consumers';
+            import { pipeline } from 'node:stream/promises';
+            import { Client, NotFound } from 'carrel';
+            const client = await Client.connect();
+            const session = 'streams';
+            const open = async (offers) => Object.fromEntries(await Promise.all(
+                Object.entries(offers).map(async ([name, offer]) => [name, await client.openStream(offer)])));
+
+            const started = await client.exec.start({session, command: ['sh', '-c', 'cat; echo err >&2; exit 4']});
+            const {stdin, stdout, stderr} = await open(started.streams);
+            const data = randomBytes(3000000);
+            const [back, errors] = await Promise.all([
+                buffer(stdout), text(stderr), pipeline(Readable.from([data.subarray(0, 99), data.subarray(99)]), stdin)]);
+            assert.ok(back.equals(data));
+            assert.equal(errors, 'err\\n');
+            assert.deepEqual(await client.exec.wait({session, exec: started.exec}), {exec: started.exec, exit_code: 4, signal: null});
+
+            // A stream is let go; what comes later is for the next. To end stdin would be to end the command's input.
+            const long = await client.exec.start({session, command: ['sh', '-c', 'echo one; read word; echo $word'], merge: true});
+            assert.deepEqual(Object.keys(long.streams).sort(), ['stdin', 'stdout']);
+            const first = await open(long.streams);
+            for await (const part of first.stdout) {
+                assert.equal(part.toString(), 'one\\n');
+                break;
+            }
+            const second = await open((await client.exec.attach({session, exec: long.exec})).streams);
+            second.stdin.end('two\\n');
+            assert.equal(await text(second.stdout), 'two\\n');
+            first.stdin.destroy();
+            const {execs} = await client.exec.list({session});
+            assert.deepEqual(execs.map(({exec, state}) => [exec, state]).sort(), [[long.exec, 'ended'], [started.exec, 'ended']].sort());
+
+            // One that is ended by a signal, and has nobody who reads.
+            const sleeper = await client.exec.start({session, command: ['sleep', '1000']});
+            await client.exec.signal({session, exec: sleeper.exec, signal: 'TERM'});
+            assert.equal((await client.exec.wait({session, exec: sleeper.exec})).signal, 15);
+            await assert.rejects(client.exec.wait({session, exec: 'exec-none'}), NotFound);
+            console.log('all of it');
+        """)
+        self.assertEqual(said, "all of it\n", "and it ends although streams were never opened")
+
+    def test_terminals(self):
+        self.client.session.create("minimal", id="terminals")
+        said = self.node("""
+            import assert from 'node:assert/strict';
+            import { text } from 'node:stream/consumers';
+            import { Client, InvalidState } from 'carrel';
+            const client = await Client.connect();
+            const session = 'terminals';
+            async function shows(stream, word) {
+                let shown = '';
+                for await (const part of stream.iterator({destroyOnReturn: false})) {
+                    shown += part;
+                    if (shown.includes(word))
+                        return shown;
+                }
+                assert.fail(`the end after ${shown}`);
+            }
+
+            const opened = await client.terminal.open({session, name: 'pane', command: ['sh'], rows: 24, cols: 80});
+            assert.ok(opened.created && opened.terminal === 'pane');
+            const stream = await client.openStream(opened.stream);
+            stream.write("stty size; echo re''ady\\r");
+            assert.match(await shows(stream, 'ready'), /24 80/);
+            await client.exec.resize({session, exec: 'pane', rows: 10, cols: 20});
+            stream.write("stty size; echo ag''ain\\r");
+            assert.match(await shows(stream, 'again'), /10 20/);
+
+            // A second viewer sees what was shown, and both what comes; the first leaves, and it goes on.
+            const attached = await client.terminal.attach({session, terminal: 'pane'});
+            assert.ok(!attached.created && attached.exec === opened.exec);
+            const other = await client.openStream(attached.stream);
+            await shows(other, 'again');
+            stream.destroy();
+            other.write("echo la''st; exit 7\\r");
+            assert.match(await text(other), /last/);
+            assert.equal((await client.exec.wait({session, exec: 'pane'})).exit_code, 7);
+
+            // After the end.
+            const late = await client.openStream((await client.terminal.attach({session, terminal: 'pane'})).stream);
+            assert.match(await text(late), /24 80[^]*10 20[^]*last/);
+            await assert.rejects(client.exec.resize({session, exec: 'pane', rows: 1, cols: 1}), InvalidState);
+            console.log('all of it');
+        """)
+        self.assertEqual(said, "all of it\n")
+
+    def test_ports(self):
+        self.client.session.create("minimal", id="ports")
+        self.client.exec.start("ports", ECHO_SERVER)
+        echoing(lambda: self.client.port.connect("ports", port=7000))
+        said = self.node("""
+            import assert from 'node:assert/strict';
+            import { randomBytes } from 'node:crypto';
+            import net from 'node:net';
+            import { Readable } from 'node:stream';
+            import { buffer, text } from 'node:stream/consumers';
+            import { pipeline } from 'node:stream/promises';
+            import { CarrelError, Client, ConnectionError } from 'carrel';
+            const client = await Client.connect();
+            const session = 'ports';
+            const echoed = async (stream, data) =>
+                (await Promise.all([buffer(stream), pipeline(Readable.from([data]), stream, {end: true})]))[0];
+
+            // The end of what is sent is not the end of what comes back; several at a time.
+            const data = [...Array(8).keys()].map(() => randomBytes(500000));
+            const streams = await Promise.all(data.map(async () =>
+                client.openStream(await client.port.connect({session, port: 7000}))));
+            const back = await Promise.all(streams.map((stream, i) => echoed(stream, data[i])));
+            back.forEach((got, i) => assert.ok(got.equals(data[i])));
+
+            const published = await client.port.publish({session, port: 7000, as: {unix: true}});
+            const direct = net.connect({path: published.unix, allowHalfOpen: true});
+            direct.end('by its socket');
+            assert.equal(await text(direct), 'by its socket');
+            assert.deepEqual(await client.port.unpublish({session, name: published.name}), {});
+
+            await assert.rejects(client.port.connect({session, port: 7001}), (e) =>
+                e instanceof CarrelError && e.errno === 'ECONNREFUSED');
+            // A token is worth one stream; what shows it again, or one that is none, gets nothing.
+            const offer = await client.port.connect({session, port: 7000});
+            const got = await echoed(await client.openStream(offer), 'once');
+            assert.equal(got.toString(), 'once');
+            for (const wrong of [offer, {token: 'none'}]) {
+                const [end] = await Promise.allSettled([client.openStream(wrong).then((stream) => text(stream))]);
+                assert.ok(end.status === 'rejected' || !end.value.includes('once'), end.value);
+            }
+            await assert.rejects(new Client(null, '', '/nonexistent/stream.sock').openStream(offer), ConnectionError);
+            console.log('all of it');
+        """)
+        self.assertEqual(said, "all of it\n")
+
+    def test_streams_that_break(self):
+        """What is written to nobody is an error of the stream, and of no other; one ends with its session."""
+        self.client.session.create("minimal", id="breaks")
+        said = self.node("""
+            import assert from 'node:assert/strict';
+            import { once } from 'node:events';
+            import { setTimeout as sleep } from 'node:timers/promises';
+            import { Client } from 'carrel';
+            const client = await Client.connect();
+            const session = 'breaks';
+            const started = await client.exec.start({session, command: ['sh', '-c', 'exec <&-; echo closed; sleep 1000']});
+            const stdin = await client.openStream(started.streams.stdin);
+            const stdout = await client.openStream(started.streams.stdout);
+            assert.equal((await once(stdout, 'data')).toString(), 'closed\\n');
+            const broken = new Promise((resolve) => stdin.once('error', resolve));
+            for (; !stdin.destroyed; await Promise.race([sleep(10), broken]))
+                stdin.write(Buffer.alloc(65536));
+            assert.match((await broken).code, /EPIPE|ECONNRESET/);
+            assert.ok(!stdout.destroyed);
+            const [ended] = await Promise.all([once(stdout.resume(), 'end'), client.session.remove({session})]);
+            assert.deepEqual(ended, []);
             console.log('all of it');
         """)
         self.assertEqual(said, "all of it\n")

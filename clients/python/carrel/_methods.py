@@ -13,8 +13,9 @@ __all__ = [
     "SessionList", "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check",
     "TemplateEndpoint", "Template", "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer",
     "FileStat", "FileEntry", "FileList", "FileContent", "FileStream", "Transfer", "Removed", "Started", "Ended",
-    "OpenedTerminal", "Limits", "NotFound", "AlreadyExists", "Conflict", "Denied", "Busy", "Limit", "InvalidState",
-    "Timeout", "NotReady", "Failed", "Unavailable", "Draining", "InvalidParams",
+    "OpenedTerminal", "Exec", "ExecList", "PublishedPort", "Limits", "NotFound", "AlreadyExists", "Conflict",
+    "Denied", "Busy", "Limit", "InvalidState", "Timeout", "NotReady", "Failed", "Unavailable", "Draining",
+    "InvalidParams",
 ]
 
 Call = Callable[..., Any]
@@ -282,6 +283,32 @@ class OpenedTerminal(TypedDict):
     pid: int
     created: bool
     stream: StreamOffer
+
+
+class Exec(TypedDict):
+    exec: str
+    terminal: str | None
+    command: str
+    state: Literal["starting", "running", "ended"]
+    tty: bool
+    pid: int | None
+    uid: int
+    started_at: str
+    exit_code: int | None
+    signal: int | None
+    attached: int
+
+
+class ExecList(TypedDict):
+    execs: list[Exec]
+
+
+class PublishedPort(TypedDict):
+    name: str
+    port: NotRequired[int]
+    path: NotRequired[str]
+    unix: NotRequired[str]
+    url: NotRequired[str]
 
 
 class Limits(TypedDict, total=False):
@@ -892,7 +919,13 @@ class ExecMethods:
              "rows": rows, "cols": cols, "timeout_seconds": timeout_seconds, "via": via},
         ))
 
-    def attach(self, session: str, exec: str, *, via: Literal["token", "fd"] | None = None) -> Started:
+    def attach(
+        self,
+        session: str,
+        exec: str,
+        *,
+        via: Literal["token", "fd"] | None = None,
+    ) -> Started | OpenedTerminal:
         """Streams to a command that exec.start has started. Of its standard streams the newest counts; a terminal has
         several viewers, and shows each what it showed before. Of one that has ended, streams give what nobody has
         read, and a terminal what it showed last.
@@ -941,7 +974,7 @@ class ExecMethods:
         """
         return self._call("exec.resize", given({"session": session, "exec": exec, "rows": rows, "cols": cols}))
 
-    def list(self, session: str) -> Any:
+    def list(self, session: str) -> ExecList:
         """The session's commands that exec.start and terminal.open have started.
 
         session: the session's id
@@ -1392,7 +1425,7 @@ class TerminalMethods:
              "cols": cols, "via": via},
         ))
 
-    def attach(self, session: str, terminal: str, *, via: Literal["token", "fd"] | None = None) -> Any:
+    def attach(self, session: str, terminal: str, *, via: Literal["token", "fd"] | None = None) -> OpenedTerminal:
         """Another stream to a terminal; it first shows what it showed before, and then its end where it has ended.
         Whoever reads too slowly for the others misses some, and is told so.
 
@@ -1419,7 +1452,7 @@ class PortMethods:
         path: str | None = None,
         family: Literal["ipv4", "ipv6"] | None = None,
         via: Literal["token", "fd"] | None = None,
-    ) -> Any:
+    ) -> StreamOffer:
         """A connection to a port of a session, its loopback included, or to a socket in it.
 
         session: the session's id
@@ -1443,7 +1476,7 @@ class PortMethods:
         path: str | None = None,
         family: Literal["ipv4", "ipv6"] | None = None,
         name: str | None = None,
-    ) -> Any:
+    ) -> PublishedPort:
         """Makes a socket of the host lead to a port of a session. The same again is the same endpoint. It ends with
         the session.
 
