@@ -5,7 +5,7 @@
  *
  *   STATE_DIR/images/NAME.json	what the image is; readable by all; an image without it is not there
  *   STATE_DIR/rootfs/NAME/0	its one layer
- *   STATE_DIR/rootfs/.scratch/BYTES	an empty file system of that size, which the supervisor copies for sessions
+ *   STATE_DIR/rootfs/.scratch/[volume-]BYTES	an empty file system of that size, which the supervisor copies for sessions
  *   STATE_DIR/rootfs/.new-*	a build under way, or one that was interrupted
  *   STATE_DIR/rootfs/.old-*	the former tree of an image that sessions still used when it was replaced
  *   STATE_DIR/rootfs/.lock	held while somebody changes the store

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Empty file systems for sessions' scratch: STATE_DIR/rootfs/.scratch/BYTES, an ext4 of that size with nothing in it,
- * sparse. The supervisor, which starts no program, copies one for each session. Made here, by mkfs, once for each size
- * that a template asks for.
+ * Empty file systems for sessions' scratch and for volumes of fixed size: STATE_DIR/rootfs/.scratch/BYTES and
+ * .scratch/volume-BYTES, an ext4 of that size with nothing in it, sparse. The supervisor, which starts no program,
+ * copies them. Made here, by mkfs, once for each size that a template asks for.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -12,33 +12,38 @@
 #include "cli/program.h"
 #include "cli/tree.h"
 
-enum { SIZE_NAME_SIZE = 24 };
+enum { SIZE_NAME_SIZE = 32 };
 
 static void ignore_line(void *context _unused_, char *text _unused_)
 {
 }
 
 /*
- * Blocks are those of the loop device (rootfs/scratch.c). No journal: what is in it does not outlive the session. Inode
- * tables are left as holes, which read as the zeros that they would be filled with. Nothing is reserved for root, who is
- * the session's here.
+ * Blocks are those of the loop device (rootfs/scratch.c). A journal only where what is in it outlives the session. Inode
+ * tables and journal are left as holes, which read as the zeros that they would be filled with. Nothing is reserved for
+ * root, who is the session's here.
  */
-static int run_mkfs(const char *path, struct failure *why)
+static int run_mkfs(const char *path, bool journal, struct failure *why)
 {
 	const char *const argv[] = { "mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-O",
-		"^has_journal,^resize_inode", "-E", "lazy_itable_init=0,root_owner=0:0", path, NULL };
+		journal ? "has_journal,^resize_inode" : "^has_journal,^resize_inode", "-E",
+		"lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0", path, NULL };
 
 	return program_run(argv, ignore_line, NULL, why);
 }
 
-/* Makes DIR_FD/NAME, which appears only when it is whole. */
-static int make_one(const struct store *store, int dir_fd, const char *name, uint64_t bytes, struct failure *why)
+/* Makes DIR_FD/KINDBYTES, which appears only when it is whole. */
+static int make_one(const struct store *store, int dir_fd, const char *kind, uint64_t bytes,
+	struct progress *progress, struct failure *why)
 {
+	char name[SIZE_NAME_SIZE];
 	char new_name[SIZE_NAME_SIZE + 8];
 	_free_ char *path = NULL;
 
+	snprintf(name, sizeof(name), "%s%llu", kind, (unsigned long long)bytes);
 	if (faccessat(dir_fd, name, F_OK, 0) == 0)
 		return 0;
+	progress_phase(progress, "making an empty file system");
 	snprintf(new_name, sizeof(new_name), ".new-%s", name);
 	if (asprintf(&path, "%s/.scratch/%s", store->rootfs_path, new_name) < 0) {
 		path = NULL;
@@ -47,7 +52,7 @@ static int make_one(const struct store *store, int dir_fd, const char *name, uin
 	_close_ int fd = openat(dir_fd, new_name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
 		return build_failed(why, -errno, "make", path);
-	int r = run_mkfs(path, why);
+	int r = run_mkfs(path, kind[0], why);
 	if (r < 0)
 		return r;
 	if (fsync(fd) < 0 || renameat(dir_fd, new_name, dir_fd, name) < 0 || fsync(dir_fd) < 0)
@@ -55,13 +60,13 @@ static int make_one(const struct store *store, int dir_fd, const char *name, uin
 	return 0;
 }
 
-/* Makes what the mounts of TEMPLATE ask for, if it is one of IMAGE's. What else it says is for carreld to judge. */
+/* Makes what the mounts and volumes of TEMPLATE ask for, if it is one of IMAGE's. What else it says is for carreld to judge. */
 static int make_for(const struct store *store, int dir_fd, const json_t *template, const char *image,
 	struct progress *progress, struct failure *why)
 {
 	const char *used = json_string_value(json_object_get(template, "image"));
-	char name[SIZE_NAME_SIZE];
-	json_t *mount;
+	json_t *mount, *volume;
+	int r = 0;
 	size_t i;
 
 	if (!used || !streq(used, image))
@@ -69,15 +74,15 @@ static int make_for(const struct store *store, int dir_fd, const json_t *templat
 	json_array_foreach (json_object_get(template, "mounts"), i, mount) {
 		const char *type = json_string_value(json_object_get(mount, "type"));
 		json_int_t bytes = json_integer_value(json_object_get(mount, "size_bytes"));
-		if (!type || !streq(type, "scratch") || bytes <= 0)
-			continue;
-		snprintf(name, sizeof(name), "%llu", (unsigned long long)bytes);
-		progress_phase(progress, "making an empty file system for scratch");
-		int r = make_one(store, dir_fd, name, (uint64_t)bytes, why);
-		if (r < 0)
-			return r;
+		if (r == 0 && type && streq(type, "scratch") && bytes > 0)
+			r = make_one(store, dir_fd, "", (uint64_t)bytes, progress, why);
 	}
-	return 0;
+	json_array_foreach (json_object_get(template, "volumes"), i, volume) {
+		json_int_t bytes = json_integer_value(json_object_get(volume, "size_bytes"));
+		if (r == 0 && bytes > 0)
+			r = make_one(store, dir_fd, "volume-", (uint64_t)bytes, progress, why);
+	}
+	return r;
 }
 
 static int is_template(const struct dirent *entry)

@@ -5,6 +5,13 @@
 #include "cli/members.h"
 #include "cli/table.h"
 
+static void add_bytes(struct table *table, const json_t *bytes)
+{
+	char text[FORMAT_SIZE];
+
+	table_add(table, json_is_integer(bytes) ? format_bytes(text, (uint64_t)json_integer_value(bytes)) : NULL);
+}
+
 static void add_volume(struct table *table, const json_t *volume)
 {
 	char text[FORMAT_SIZE];
@@ -14,6 +21,8 @@ static void add_volume(struct table *table, const json_t *volume)
 	table_add(table, text_of(volume, "owner"));
 	table_add(table, text_of(volume, "state"));
 	table_add(table, text_of(volume, "session"));
+	add_bytes(table, json_object_get(volume, "used_bytes"));
+	add_bytes(table, json_object_get(volume, "size_bytes"));
 	table_add(table, json_is_true(json_object_get(volume, "persistent")) ? "kept" : "goes with it");
 	table_add(table, seconds_until(text_of(volume, "last_used_at"), &age) ? format_seconds(text, -age) : NULL);
 }
@@ -21,7 +30,8 @@ static void add_volume(struct table *table, const json_t *volume)
 enum exit_code run_volume_list(struct cli *cli)
 {
 	static const struct column columns[] = { { "VOLUME" }, { "OWNER", .least = 10 }, { "STATE", .state = true },
-		{ "SESSION" }, { "WHEN IT ENDS" }, { "UNUSED", .right = true }, { 0 } };
+		{ "SESSION" }, { "USED", .right = true }, { "SIZE", .right = true }, { "WHEN IT ENDS" },
+		{ "UNUSED", .right = true }, { 0 } };
 	_client_ struct client client = { .fd = -1 };
 	_failure_ struct failure why = { 0 };
 	_table_ struct table table;

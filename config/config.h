@@ -167,6 +167,7 @@ struct config_volume {
 	enum volume_use use;
 	bool persistent;	/* unless a request says otherwise: it stays when the session ends */
 	bool chromium_profile;	/* locks of a Chromium that was killed are removed, the host name is the volume's */
+	uint64_t bytes;		/* its size, set aside on disk; 0: a directory, as large as the disk lets it be */
 	uint32_t mode, uid, gid;	/* of its root when it is made, in the session's ids */
 };
 

@@ -14,8 +14,10 @@ enum {
 	MAX_ENV = 1024,
 	MAX_SESSION_ID = 65535,
 	MAX_SECONDS = 315360000, /* ten years */
-	MIN_SCRATCH = 16 << 20, /* and what sizes of scratch are multiples of */
+	MIN_SCRATCH = 16 << 20, /* and what sizes of scratch and volumes are multiples of */
 };
+
+#define MAX_VOLUME (UINT64_C(8) << 40)
 
 /* ---- env: {"NAME": "value"} to "NAME=value" ---- */
 
@@ -184,10 +186,14 @@ static const struct member_type type_pattern = { "name", read_pattern, string_re
 
 static int finish_volume(const struct place *place, const json_t *value _unused_, void *object)
 {
-	const struct config_volume *volume = object;
+	struct config_volume *volume = object;
 
+	if (volume->bytes == LIMIT_UNSET)
+		volume->bytes = 0;
 	if (of_init(volume->path))
 		return place_fail_at(place, "path", "%s is mounted by carrel-init itself", of_init(volume->path));
+	if (volume->bytes % MIN_SCRATCH != 0)
+		return place_fail_at(place, "size_bytes", "must be a multiple of %d", MIN_SCRATCH);
 	if (volume->use != VOLUME_ASKED && !volume->name)
 		return place_fail_at(place, "use", "needs a name for the volume");
 	return 0;
@@ -205,6 +211,8 @@ static const struct member volume_members[] = {
 	  .help = "it stays when the session ends, unless the request says otherwise" },
 	{ "chromium_profile", &type_bool, FIELD(struct config_volume, chromium_profile), .fallback = "false",
 	  .help = "a Chromium's --user-data-dir: locks of one that was killed are removed, the session's host name is the volume's" },
+	{ "size_bytes", &type_integer, FIELD(struct config_volume, bytes), .fallback = "null", .nullable = true, .min = MIN_SCRATCH, .max = MAX_VOLUME,
+	  .help = "a file system of its own of that size, a multiple of 16 MiB, set aside on disk when it is made; null: a directory, which may fill the disk" },
 	{ "mode", &type_mode, FIELD(struct config_volume, mode), .fallback = "\"0755\"",
 	  .help = "of its root when it is made" },
 	{ "uid", &type_integer, FIELD(struct config_volume, uid), .fallback = "0", .max = MAX_SESSION_ID,

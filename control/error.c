@@ -10,7 +10,7 @@
 const struct error_row error_table[E_KIND_COUNT] = {
 	[E_NOT_FOUND]      = { "not_found",      -32001, "no such thing, or it belongs to an owner outside the caller's prefix" },
 	[E_ALREADY_EXISTS] = { "already_exists", -32002, "the id is taken" },
-	[E_CONFLICT]       = { "conflict",       -32003, "the idempotency key was used with other parameters, or a lease is held" },
+	[E_CONFLICT]       = { "conflict",       -32003, "the idempotency key was used with other parameters, a lease is held, or a volume is of the other kind" },
 	[E_DENIED]         = { "denied",         -32004, "the caller's role or owner prefix does not permit it" },
 	[E_BUSY]           = { "busy",           -32005, "a bound on connections, requests or bytes is reached; ask again after retry_after_ms" },
 	[E_LIMIT]          = { "limit",          -32006, "a configured limit is reached or would be passed; the message names it" },

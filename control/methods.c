@@ -180,7 +180,7 @@ const struct method method_table[] = {
 		{ "limit", P_INTEGER, .min = 1, .max = MAX_PAGE, .help = "volumes in a page, 100 by default" },
 	}, .reads = true },
 	{ "volume.get", ROLE_CLIENT, "One volume.",
-	  "{name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free, in-use or removing", method_volume_get, { VOLUME }, .reads = true },
+	  "{name, owner, owner_hash, state, session, persistent, size_bytes, used_bytes, created_at, last_used_at}: state is free, in-use or removing; size_bytes is null for a directory, which has no bound, and used_bytes is what was taken of it when a session last gave it back", method_volume_get, { VOLUME }, .reads = true },
 	{ "volume.remove", ROLE_CLIENT, "Removes a volume that no session has. Answers when its name is free again; its files go in the background.",
 	  "the volume as it was", method_volume_remove, { VOLUME } },
 

@@ -41,6 +41,7 @@ static struct volume *volume_new(struct lifecycle *lifecycle, struct volume_reco
 		return NULL;
 	volume->lifecycle = lifecycle;
 	volume->record = *record;
+	volume->used_bytes = NEVER;
 	record->owner = NULL;
 	list_init(&volume->of_all);
 	list_init(&volume->of_dirty);
@@ -129,6 +130,11 @@ size_t volumes_count(const struct lifecycle *lifecycle, const char *owner)
 	return n;
 }
 
+static json_t *json_bytes(uint64_t bytes)
+{
+	return bytes == NEVER ? json_null() : json_integer((json_int_t)bytes);
+}
+
 json_t *volume_json(const struct volume *volume)
 {
 	const struct volume_record *record = &volume->record;
@@ -143,6 +149,8 @@ json_t *volume_json(const struct volume *volume)
 	json_put(&json, "state", json_string(record->removing ? "removing" : holder ? "in-use" : "free"));
 	json_put(&json, "session", holder ? json_string(holder->record.id) : json_null());
 	json_put(&json, "persistent", json_boolean(record->persistent));
+	json_put(&json, "size_bytes", json_bytes(volume->bytes ? volume->bytes : NEVER));
+	json_put(&json, "used_bytes", json_bytes(volume->used_bytes));
 	json_put(&json, "created_at", json_time(record->created_at_ns));
 	json_put(&json, "last_used_at", json_time(record->last_used_at_ns));
 	return json;
@@ -261,6 +269,18 @@ static bool is_persistent(const struct session *session, size_t n)
 	return json_is_true(json_object_get(json_array_get(session->record.volumes, n), "persistent"));
 }
 
+/* How large the Nth volume of the session is, if it is made for it. */
+static uint64_t size_by_template(const struct session *session, size_t n)
+{
+	const char *path = json_string_value(json_object_get(json_array_get(session->record.volumes, n), "path"));
+	const struct template *template = session->template;
+
+	for (size_t i = 0; template && path && i < template->n_volumes; i++)
+		if (streq(template->volumes[i].path, path))
+			return template->volumes[i].bytes;
+	return 0;
+}
+
 static int hold(struct session *session, size_t n)
 {
 	const char *name = json_string_value(json_object_get(json_array_get(session->record.volumes, n), "name"));
@@ -274,6 +294,7 @@ static int hold(struct session *session, size_t n)
 		if (!volume)
 			return -ENOMEM;
 		volume->record.created_at_ns = session->record.created_at_ns;
+		volume->bytes = size_by_template(session, n);
 		emit(volume, "volume.created", session);
 	}
 	if (!volume->record.owner)
@@ -345,14 +366,17 @@ int volumes_adopt_record(void *arg, struct volume_record *record)
 void volumes_adopt(struct lifecycle *lifecycle, const struct super_ev_volumes *event)
 {
 	for (size_t i = 0; i < event->n; i++) {
-		struct volume *volume = volume_find(lifecycle, event->names[i]);
+		const struct super_volume_info *info = &event->volumes[i];
+		struct volume *volume = volume_find(lifecycle, info->name);
 		if (!volume) {
-			volume = make(lifecycle, event->names[i], NULL, true);
+			volume = make(lifecycle, info->name, NULL, true);
 			if (!volume)
 				return;
 			emit(volume, "volume.found", NULL);
 		}
 		volume->on_host = true;
+		volume->bytes = info->bytes;
+		volume->used_bytes = info->bytes ? info->used_bytes : NEVER;
 	}
 }
 

@@ -34,6 +34,8 @@ struct volume {
 	struct list of_all, of_dirty, of_removals;
 	struct session *holder; /* the live session that has it; NULL: none */
 	struct call *remove_call; /* waits for its end; NULL: nobody */
+	uint64_t bytes; /* its size; 0: a directory without one */
+	uint64_t used_bytes; /* when a session last gave it back; NEVER: not known */
 	bool on_host; /* seen by the supervisor when this process began, or given to a session since */
 	bool dirty, forgotten;
 };
@@ -64,7 +66,7 @@ void volumes_free(struct lifecycle *lifecycle);
 
 /* A volume of the registry as this process begins: fn of registry_load_volumes(), ARG is the lifecycle. */
 int volumes_adopt_record(void *arg, struct volume_record *record);
-/* SUPER_EV_VOLUMES. */
+/* SUPER_EV_VOLUMES: those that are on the host, and what sessions that end have left in theirs. */
 void volumes_adopt(struct lifecycle *lifecycle, const struct super_ev_volumes *event);
 /* All that is on the host was named, and all live sessions are known. */
 void volumes_adopt_finish(struct lifecycle *lifecycle);

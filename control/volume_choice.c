@@ -136,8 +136,15 @@ static int check_new(const struct volume_request *request, const char *path)
 	return -EDQUOT;
 }
 
-/* The volume NAME may be had by this session. */
-static int check_volume(const struct volume_request *request, const char *name, const char *path)
+/* A volume keeps the size that it was made with, but a directory and a file system are mounted in different ways. */
+static const char *kind_name(uint64_t bytes)
+{
+	return bytes ? "file system of fixed size" : "directory";
+}
+
+/* The volume NAME may be had by this session, at PLACE. */
+static int check_volume(
+	const struct volume_request *request, const struct config_volume *place, const char *name, const char *path)
 {
 	const struct volume *volume = volume_find(request->lifecycle, name);
 	struct error_details details = { .path = path };
@@ -153,6 +160,12 @@ static int check_volume(const struct volume_request *request, const char *name, 
 		details.retry_after_ms = REMOVING_RETRY_MS;
 		call_fail(request->call, E_BUSY, true, &details, "%s: volume %s is being removed", path, name);
 		return -EBUSY;
+	}
+	if (!volume->bytes != !place->bytes) {
+		call_fail(request->call, E_CONFLICT, false, &details,
+			"%s: volume %s is a %s, which cannot be mounted where template %s has a %s", path, name,
+			kind_name(volume->bytes), request->template->name, kind_name(place->bytes));
+		return -EPERM;
 	}
 	const struct session *holder = volume->holder;
 	if (!holder)
@@ -204,7 +217,7 @@ static int settle_names(const struct volume_request *request, const bool wanted[
 				r = -EINVAL;
 			}
 		if (r == 0)
-			r = check_volume(request, choice->name, origin.path);
+			r = check_volume(request, place, choice->name, origin.path);
 		if (r < 0)
 			return r;
 	}

@@ -20,20 +20,25 @@ static int open_in_store(int store_fd, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-int rootfs_clone(int fd, uint64_t attrs, int user_fd, int *ret_fd)
+int rootfs_map(int mount_fd, uint64_t attrs, int user_fd)
 {
 	struct mount_attr attr = {
 		.attr_set = attrs | MOUNT_ATTR_IDMAP,
 		.propagation = MS_PRIVATE,
 		.userns_fd = (unsigned int)user_fd,
 	};
+	return mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
+int rootfs_clone(int fd, uint64_t attrs, int user_fd, int *ret_fd)
+{
 	_close_ int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (tree < 0)
 		return -errno;
-	if (mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return -errno;
-	*ret_fd = steal_fd(&tree);
-	return 0;
+	int r = rootfs_map(tree, attrs, user_fd);
+	if (r == 0)
+		*ret_fd = steal_fd(&tree);
+	return r;
 }
 
 int rootfs_layers(

@@ -20,6 +20,9 @@
  */
 int rootfs_clone(int fd, uint64_t attrs, int user_fd, int *ret_fd);
 
+/* Gives a detached mount ATTRS (MOUNT_ATTR_*) and ids mapped by USER_FD. 0 or a negative errno. */
+int rootfs_map(int mount_fd, uint64_t attrs, int user_fd);
+
 /*
  * Opens the layers of IMAGE below STORE_FD and fills RET with detached mounts whose ids are mapped by
  * USER_FD, topmost first, at most MAX. 0; -ENOENT when there is no such image, -E2BIG with more layers than
@@ -33,6 +36,22 @@ int rootfs_layers(
  * SOURCE are not taken along. Read-only unless WRITABLE; never with devices.
  */
 int rootfs_bind(const char *source, int user_fd, bool writable, bool suid, int *ret_fd, struct err *err);
+
+/*
+ * An ext4 of fixed size in a file: what scratch and volumes with a size have in common. KEPT is what outlives sessions:
+ * it has a journal, and its blocks are set aside, so that who fills the disk takes none of them.
+ *
+ * A copy of the store's empty file system of BYTES, in a file without a name beside DIR_FD. 0, -ENOENT when `carrel image
+ * build` has made no such one, -ENOSPC, or another negative errno, with ERR filled.
+ */
+int scratch_file(int store_fd, uint64_t bytes, bool kept, int dir_fd, int *ret_fd, struct err *err);
+
+/*
+ * A detached mount, nosuid and nodev, of what FILE_FD holds; the kernel replays its journal. The file is locked as long
+ * as it is mounted, though nothing be left of its session: two mounts would write over each other. 0, -EBUSY or another
+ * negative errno with ERR filled. Kernel: loop(4), which keeps the open file that flock(2) knows.
+ */
+int scratch_mount(int file_fd, bool kept, int *ret_fd, struct err *err);
 
 /*
  * A detached idmapped mount of a new, empty ext4 of BYTES on disk, nosuid and nodev; it is gone when its last user

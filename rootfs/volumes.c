@@ -2,17 +2,20 @@
 #include "rootfs/volumes.h"
 
 #include <dirent.h>
+#include <endian.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "rootfs/rootfs.h"
 
@@ -21,8 +24,15 @@
 
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
+/* ---- making ---- */
+
+static int give_root(int fd, const struct volume_spec *spec)
+{
+	return fchmod(fd, spec->mode) < 0 || fchown(fd, spec->uid, spec->gid) < 0 ? -errno : 0;
+}
+
 /* Made whole under another name first, so that one that is there is as it should be. */
-static int make(int volumes_fd, const char *name, const struct volume_root *root)
+static int make_directory(int volumes_fd, const char *name, const struct volume_spec *spec)
 {
 	/* Of a supervisor that died here. */
 	if (unlinkat(volumes_fd, UNFINISHED, AT_REMOVEDIR) < 0 && errno != ENOENT)
@@ -30,28 +40,82 @@ static int make(int volumes_fd, const char *name, const struct volume_root *root
 	if (mkdirat(volumes_fd, UNFINISHED, 0700) < 0)
 		return -errno;
 	_close_ int fd = openat(volumes_fd, UNFINISHED, OPEN_DIR);
-	if (fd < 0 || fchmod(fd, root->mode) < 0 || fchown(fd, root->uid, root->gid) < 0 ||
-		renameat2(volumes_fd, UNFINISHED, volumes_fd, name, RENAME_NOREPLACE) < 0)
-		return -errno;
+	int r = fd < 0 ? -errno : give_root(fd, spec);
+	if (r == 0 && renameat2(volumes_fd, UNFINISHED, volumes_fd, name, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	return r;
+}
+
+/* A new one gets its name when it is whole, on the disk, too: a power cut must not leave half of one under it. */
+static int name_file(int volumes_fd, const char *name, const struct volume_spec *spec, int file, int mount)
+{
+	_close_ int root = openat(mount, ".", OPEN_DIR);
+	int r = root < 0 ? -errno : give_root(root, spec);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	/* As empty as a directory that was just made. */
+	if (r == 0 && ((unlinkat(root, "lost+found", AT_REMOVEDIR) < 0 && errno != ENOENT) || syncfs(root) < 0 ||
+			      linkat(AT_FDCWD, path, volumes_fd, name, AT_SYMLINK_FOLLOW) < 0))
+		r = -errno;
+	return r;
+}
+
+static int open_file(int volumes_fd, int store_fd, const char *name, const struct volume_spec *spec, int user_fd,
+	int *ret_fd, struct err *err)
+{
+	_close_ int file = openat(volumes_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC), mount = -1;
+	const bool is_new = file < 0 && errno == ENOENT;
+	int r = file < 0 && !is_new ? err_set(err, -errno, "volume", "%s", name) : 0;
+
+	if (is_new)
+		r = scratch_file(store_fd, spec->bytes, true, volumes_fd, &file, err);
+	if (r == 0)
+		r = scratch_mount(file, true, &mount, err);
+	if (r < 0)
+		return r;
+	if (is_new)
+		r = name_file(volumes_fd, name, spec, file, mount);
+	if (r == 0)
+		r = rootfs_map(mount, 0, user_fd);
+	if (r < 0)
+		return err_set(err, r, "volume", "%s", name);
+	*ret_fd = steal_fd(&mount);
 	return 0;
 }
 
-int volume_open(
-	int volumes_fd, const char *name, const struct volume_root *root, int user_fd, int *ret_fd, struct err *err)
+int volume_open(int volumes_fd, int store_fd, const char *name, const struct volume_spec *spec, int user_fd,
+	int *ret_fd, struct err *err)
 {
-	int r = 0, fd = openat(volumes_fd, name, OPEN_DIR);
+	if (spec->bytes > 0)
+		return open_file(volumes_fd, store_fd, name, spec, user_fd, ret_fd, err);
+	_close_ int fd = openat(volumes_fd, name, OPEN_DIR);
+	int r = 0;
 
 	if (fd < 0 && errno == ENOENT) {
-		r = make(volumes_fd, name, root);
-		if (r == 0)
-			fd = openat(volumes_fd, name, OPEN_DIR);
+		r = make_directory(volumes_fd, name, spec);
+		fd = openat(volumes_fd, name, OPEN_DIR);
 	}
-	_close_ int volume = fd;
-	if (r == 0 && volume < 0)
-		r = -errno;
 	if (r == 0)
-		r = rootfs_clone(volume, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, user_fd, ret_fd);
+		r = fd < 0 ? -errno : rootfs_clone(fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, user_fd, ret_fd);
 	return r < 0 ? err_set(err, r, "volume", "%s", name) : 0;
+}
+
+/* Two numbers at fixed places of the superblock, which the kernel alone writes. A directory cannot be read. */
+void volume_look(int volumes_fd, const char *name, struct super_volume_info *ret)
+{
+	enum { SUPERBLOCK = 1024, BLOCK = 4096 };
+	struct {
+		uint32_t inodes, blocks, reserved_blocks, free_blocks;
+	} super;
+
+	*ret = (struct super_volume_info){ 0 };
+	copy_string(ret->name, sizeof(ret->name), name);
+	_close_ int fd = openat(volumes_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || pread(fd, &super, sizeof(super), SUPERBLOCK) != sizeof(super))
+		return;
+	ret->bytes = (uint64_t)le32toh(super.blocks) * BLOCK;
+	ret->used_bytes = ret->bytes - (uint64_t)le32toh(super.free_blocks) * BLOCK;
 }
 
 int volume_list(int volumes_fd, void (*fn)(const char *name, void *arg), void *arg)
@@ -160,32 +224,48 @@ static int delete_all(int tree)
 	return deletion.left;
 }
 
-static _Noreturn void run_deletion(int tree, int user_fd)
+/* The ids of USER_FD are no user's on the host, and its capabilities count for what they own alone. */
+static bool become_root_of(int user_fd)
 {
-	/* The ids of USER_FD are no user's on the host, and its capabilities count for what they own alone. */
-	if (setns(user_fd, CLONE_NEWUSER) < 0 || syscall(SYS_setgroups, 0, NULL) < 0 ||
-		syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0 ||
-		prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(tree, 0) < 0 || syscall(SYS_close_range, 1, ~0U, 0) < 0)
-		_exit(2);
-	_exit(delete_all(0));
+	return setns(user_fd, CLONE_NEWUSER) == 0 && syscall(SYS_setgroups, 0, NULL) == 0 &&
+	       syscall(SYS_setresgid, 0, 0, 0) == 0 && syscall(SYS_setresuid, 0, 0, 0) == 0;
+}
+
+/*
+ * Starts a copy of this process that runs FN with FD, which is all that is open there, exits with what FN returns, and
+ * dies with this one. USER_FD: as root of that user namespace; -1: as it is.
+ */
+static int start(int (*fn)(int fd), int fd, int user_fd, int *ret_pidfd)
+{
+	int pidfd = -1;
+	struct clone_args args = {
+		.flags = CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)&pidfd
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0) {
+		if ((user_fd >= 0 && !become_root_of(user_fd)) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
+			dup2(fd, 0) < 0 || syscall(SYS_close_range, 1, ~0U, 0) < 0)
+			_exit(2);
+		_exit(fn(0) != 0);
+	}
+	if (pid < 0)
+		return -errno;
+	*ret_pidfd = pidfd;
+	return 0;
 }
 
 int volume_delete(int removed_fd, int user_fd, int *ret_pidfd)
 {
 	_close_ int tree = -1;
-	int pidfd = -1;
-	struct clone_args args = {
-		.flags = CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)&pidfd
-	};
 
 	int r = rootfs_clone(removed_fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, user_fd, &tree);
-	if (r < 0)
-		return r;
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0)
-		run_deletion(tree, user_fd);
-	if (pid < 0)
-		return -errno;
-	*ret_pidfd = pidfd;
-	return 0;
+	return r < 0 ? r : start(delete_all, tree, user_fd, ret_pidfd);
+}
+
+/* ---- the process that flushes: it may take seconds where others write much ---- */
+
+int volume_flush(int volumes_fd, int *ret_pidfd)
+{
+	return start(syncfs, volumes_fd, -1, ret_pidfd);
 }

@@ -484,7 +484,7 @@ static int serve(struct supervisor *super, const struct options *options, struct
 
 int main(int argc, char **argv)
 {
-	struct supervisor super = { .started_ns = boottime_ns(), .deletion_io.fd = -1 };
+	struct supervisor super = { .started_ns = boottime_ns(), .deletion_io.fd = -1, .flush_io.fd = -1 };
 	struct options options;
 	struct err err;
 	char message[1024];

@@ -189,9 +189,18 @@ static void list_volume(const char *name, void *arg)
 
 	if (!name_is_valid(name))
 		return;
-	copy_string(listing->ev.names[listing->ev.n++], NAME_SIZE, name);
+	volume_look(listing->super->volumes_fd, name, &listing->ev.volumes[listing->ev.n++]);
 	if (listing->ev.n == SUPER_VOLUMES_LISTED)
 		send_listing(listing);
+}
+
+void ops_tell_volumes(const struct session *session)
+{
+	struct listing listing = { .super = session->super };
+
+	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++)
+		list_volume(session->entry.volumes[i], &listing);
+	send_listing(&listing);
 }
 
 static void serve_list(struct supervisor *super, struct session *session _unused_, struct msg *msg)

@@ -173,7 +173,7 @@ static int undo_network(struct session *session)
 		       : 0;
 }
 
-/* ---- rootfs: detached mounts, which go away with their descriptors ---- */
+/* ---- rootfs: detached mounts, which go away with their descriptors; what was written to volumes is to stay ---- */
 
 static int run_rootfs(struct session *session, struct err *err)
 {
@@ -208,7 +208,7 @@ static int undo_rootfs(struct session *session)
 {
 	making_free(session->making);
 	session->making = NULL;
-	return 0;
+	return volumes_flush(session);
 }
 
 /* ---- init ---- */

@@ -9,7 +9,7 @@
  *   spawn.c     clone3 into cgroup and namespaces, exec of carrel-init
  *   plan.c      what carrel-init is told, out of a template
  *   cgroup.c    the cgroup v2 tree
- *   volumes.c   who holds which volume, removal
+ *   volumes.c   who holds which volume, what is written to them at the end, removal
  *   slots.c     slot numbers and networks made ahead of need
  *   ledger.c    what survives the supervisor's own death
  *   adopt.c     taking over what the ledger says
@@ -70,6 +70,7 @@ struct session {
 	struct loop_io channel_io; /* to carrel-init while it sets up */
 	struct loop_timer timer; /* the latest moment for init's report; later, the next try of an undo */
 	struct loop_io events_io; /* cgroup.events while the cgroup drains */
+	uint64_t flush; /* has to have ended before it lets go of its volumes (supervisor.flushes_ended); 0: not yet known */
 	bool killed; /* control asked for the end */
 	bool noted; /* control has written down how it ended */
 	uint64_t answer_to; /* control's SUPER_CREATE that still waits for its answer; 0: none */
@@ -118,6 +119,8 @@ struct supervisor {
 	int removed_fd; /* <state_dir>/removed: volumes on their way out */
 	struct loop_io deletion_io; /* pidfd of the process that deletes those; -1: none */
 	bool delete_again; /* more came while it ran */
+	struct loop_io flush_io; /* pidfd of the process that brings volumes to the disk; -1: none */
+	uint64_t flushes_ended;
 	int cgroup_fd; /* <cgroup>/sessions in the cgroup v2 tree */
 	uint32_t controllers; /* bit N: enum limit N is enforced here */
 	char disk[16]; /* "8:0": the one that has the state directory; empty: none that io.max knows */
@@ -162,6 +165,8 @@ void ops_print(FILE *out);
 /* Tells control about a session that ended or is gone; nothing when control is down: it asks when it is back. */
 void ops_tell_exited(struct session *session, int32_t status);
 void ops_tell_gone(struct session *session);
+/* Tells control how much the session's volumes hold. */
+void ops_tell_volumes(const struct session *session);
 
 /*
  * Answers control's SUPER_CREATE, with the error that is in session->failure or with the session's descriptors. A
@@ -264,6 +269,8 @@ int volumes_check(const struct supervisor *super, const struct super_create *req
 	struct err *err);
 /* Adds the session's volumes, made where they are missing, to what is mounted for it. */
 int volumes_open(struct session *session, struct err *err);
+/* Undo: -EAGAIN until what the session, which has no process left, wrote to its volumes is on the disk. */
+int volumes_flush(struct session *session);
 /* Frees the name; the files are deleted later. 0, -ENOENT, -EBUSY or another negative errno. */
 int volumes_remove(struct supervisor *super, const char *name);
 /* Deletes what was removed, in the background; at start, too: what a former supervisor had not come to. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Volumes: which session holds which is in the ledger with the session, so that no crash leaves one held by nobody. A
- * volume that is removed is out of the way at once; its files are deleted in the background (rootfs/volumes.h).
+ * volume that is removed is out of the way at once; its files are deleted in the background (rootfs/volumes.h). A session
+ * holds its volumes until what it wrote there is on the disk.
  */
 #include "rootfs/volumes.h"
 
@@ -43,6 +44,7 @@ int volumes_check(const struct supervisor *super, const struct super_create *req
 
 int volumes_open(struct session *session, struct err *err)
 {
+	const struct supervisor *super = session->super;
 	struct making *m = session->making;
 
 	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++) {
@@ -50,9 +52,9 @@ int volumes_open(struct session *session, struct err *err)
 		if (!name[0])
 			continue;
 		const struct config_volume *volume = &session->template->volumes[i];
-		const struct volume_root root = { volume->mode, volume->uid, volume->gid };
-		int r = volume_open(
-			session->super->volumes_fd, name, &root, session->net.user_fd, &m->mounts[m->n_mounts], err);
+		const struct volume_spec spec = { volume->bytes, volume->mode, volume->uid, volume->gid };
+		int r = volume_open(super->volumes_fd, super->store_fd, name, &spec, session->net.user_fd,
+			&m->mounts[m->n_mounts], err);
 		if (r < 0)
 			return r;
 		m->n_mounts++;
@@ -60,18 +62,76 @@ int volumes_open(struct session *session, struct err *err)
 	return 0;
 }
 
-static void on_deleted(struct loop_io *io, uint32_t revents _unused_)
+/* ---- what ended sessions wrote ---- */
+
+/* The process has ended whose pidfd IO is; *RET_OK: with 0. */
+static bool has_ended(struct loop *loop, struct loop_io *io, bool *ret_ok)
 {
-	struct supervisor *super = container_of(io, struct supervisor, deletion_io);
 	siginfo_t info = { 0 };
 
 	if (waitid(P_PIDFD, (id_t)io->fd, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
-		return;
-	loop_remove(&super->loop, io);
+		return false;
+	loop_remove(loop, io);
 	close_fdp(&io->fd);
-	if (info.si_code != CLD_EXITED || info.si_status != 0)
-		log_line(LOG_WARNING, "volumes: files of a removed one could not be deleted (status %d)",
-			info.si_status);
+	*ret_ok = info.si_code == CLD_EXITED && info.si_status == 0;
+	return true;
+}
+
+static void on_flushed(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, flush_io);
+	bool ok;
+
+	if (!has_ended(&super->loop, io, &ok))
+		return;
+	if (!ok)
+		log_line(LOG_ERR, "volumes: not everything that was written is on the disk");
+	super->flushes_ended++;
+	for (struct session *s = super->sessions, *next; s; s = next) {
+		next = s->next;
+		if (s->flush > 0)
+			session_advance(s);
+	}
+}
+
+/* One process at a time for all sessions: one that began before a session's end may have passed by what that wrote. */
+int volumes_flush(struct session *session)
+{
+	static const char none[SUPER_MAX_VOLUMES][NAME_SIZE];
+	struct supervisor *super = session->super;
+	const bool runs = super->flush_io.fd >= 0;
+	int r = 0;
+
+	if (!session->entry.live || memcmp(session->entry.volumes, none, sizeof(none)) == 0)
+		return 0;
+	if (session->flush == 0)
+		session->flush = super->flushes_ended + 1 + runs;
+	if (super->flushes_ended >= session->flush) {
+		ops_tell_volumes(session);
+		return 0;
+	}
+	if (!runs) {
+		super->flush_io.fn = on_flushed;
+		r = volume_flush(super->volumes_fd, &super->flush_io.fd);
+		if (r == 0)
+			r = loop_watch(&super->loop, &super->flush_io, EPOLLIN);
+		if (r < 0)
+			close_fdp(&super->flush_io.fd);
+	}
+	return r < 0 ? r : -EAGAIN;
+}
+
+/* ---- removal ---- */
+
+static void on_deleted(struct loop_io *io, uint32_t revents _unused_)
+{
+	struct supervisor *super = container_of(io, struct supervisor, deletion_io);
+	bool ok;
+
+	if (!has_ended(&super->loop, io, &ok))
+		return;
+	if (!ok)
+		log_line(LOG_WARNING, "volumes: files of a removed one could not be deleted");
 	if (super->delete_again)
 		volumes_delete(super);
 }

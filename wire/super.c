@@ -109,7 +109,7 @@ static int check_ev_volumes(const void *msg)
 	if (m->n > SUPER_VOLUMES_LISTED)
 		return -EPROTO;
 	for (size_t i = 0; i < m->n; i++)
-		if (!TERMINATED(m, names[i]) || !name_is_valid(m->names[i]))
+		if (!TERMINATED(&m->volumes[i], name) || !name_is_valid(m->volumes[i].name))
 			return -EPROTO;
 	return 0;
 }

@@ -31,7 +31,7 @@ enum super_op {
 		0x100, /* struct super_ev_session, SUPER_FD_* of the session; of one that ends the output alone */
 	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is undone, the output kept until SUPER_NOTED */
 	SUPER_EV_GONE, /* struct super_session: every host resource is given back; the id is free again */
-	SUPER_EV_VOLUMES, /* struct super_ev_volumes: there are volumes of these names */
+	SUPER_EV_VOLUMES, /* struct super_ev_volumes: there are these volumes; of a session that ends, how full they are */
 };
 
 /*
@@ -84,10 +84,16 @@ enum {
 	SUPER_VOLUMES_LISTED = 128, /* in one message */
 };
 
+struct super_volume_info {
+	char name[NAME_SIZE];
+	uint64_t bytes; /* its size; 0: a directory, which has none */
+	uint64_t used_bytes; /* of these, when no session had it for the last time */
+};
+
 struct super_ev_volumes {
 	struct msg_header header;
 	uint32_t n, reserved;
-	char names[SUPER_VOLUMES_LISTED][NAME_SIZE];
+	struct super_volume_info volumes[SUPER_VOLUMES_LISTED];
 };
 
 struct super_create {

@@ -350,7 +350,7 @@ export class NotFound extends CarrelError {}
 /** the id is taken */
 export class AlreadyExists extends CarrelError {}
 
-/** the idempotency key was used with other parameters, or a lease is held */
+/** the idempotency key was used with other parameters, a lease is held, or a volume is of the other kind */
 export class Conflict extends CarrelError {}
 
 /** the caller's role or owner prefix does not permit it */
@@ -1107,7 +1107,7 @@ export interface SessionMethods {
 export interface VolumeMethods {
 	/** Volumes by name, a page at a time. Answers with {volumes: [volume], next_cursor}: null on the last page. */
 	list(params?: VolumeListParams, options?: CallOptions): Promise<any>;
-	/** One volume. Answers with {name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free, in-use or removing. */
+	/** One volume. Answers with {name, owner, owner_hash, state, session, persistent, size_bytes, used_bytes, created_at, last_used_at}: state is free, in-use or removing; size_bytes is null for a directory, which has no bound, and used_bytes is what was taken of it when a session last gave it back. */
 	get(params: VolumeGetParams, options?: CallOptions): Promise<any>;
 	/** Removes a volume that no session has. Answers when its name is free again; its files go in the background. Answers with the volume as it was. */
 	remove(params: VolumeRemoveParams, options?: CallOptions): Promise<any>;

@@ -9,7 +9,7 @@ export class NotFound extends CarrelError {}
 // the id is taken
 export class AlreadyExists extends CarrelError {}
 
-// the idempotency key was used with other parameters, or a lease is held
+// the idempotency key was used with other parameters, a lease is held, or a volume is of the other kind
 export class Conflict extends CarrelError {}
 
 // the caller's role or owner prefix does not permit it

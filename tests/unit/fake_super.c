@@ -302,9 +302,9 @@ static void add_volumes(struct fake_host *host, const struct super_create *reque
 	for (size_t i = 0; i < SUPER_MAX_VOLUMES; i++) {
 		bool there = !request->volumes[i][0];
 		for (size_t j = 0; j < volumes->n; j++)
-			there = there || streq(volumes->names[j], request->volumes[i]);
+			there = there || streq(volumes->volumes[j].name, request->volumes[i]);
 		if (!there)
-			memcpy(volumes->names[volumes->n++], request->volumes[i], NAME_SIZE);
+			memcpy(volumes->volumes[volumes->n++].name, request->volumes[i], NAME_SIZE);
 	}
 }
 
@@ -315,8 +315,8 @@ static void answer_remove_volume(struct fake_host *host, const struct super_volu
 
 	host->n_removes++;
 	for (size_t i = 0; i < volumes->n && host->remove_error == 0; i++)
-		if (streq(volumes->names[i], request->name)) {
-			memmove(volumes->names[i], volumes->names[volumes->n - 1], NAME_SIZE);
+		if (streq(volumes->volumes[i].name, request->name)) {
+			volumes->volumes[i] = volumes->volumes[volumes->n - 1];
 			volumes->n--;
 			error = 0;
 		}

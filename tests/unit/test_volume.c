@@ -67,7 +67,7 @@ static void check_gone(struct fake_host *host, const char *name)
 	host_idle(host, 20);
 	assert_null(volume_find(host->control.lifecycle, name));
 	for (size_t i = 0; i < host->volumes.n; i++)
-		assert_string_not_equal(host->volumes.names[i], name);
+		assert_string_not_equal(host->volumes.volumes[i].name, name);
 }
 
 static void test_one_holder(void **state)
@@ -111,8 +111,8 @@ static void test_names(void **state)
 		"volumes[0].name", "no name");
 	json_decref(host_ok(host, method_session_create, request("a", "ann", path_own, NULL, true)));
 	assert_int_equal(host->volumes.n, 1);
-	assert_int_equal(strlen(host->volumes.names[0]), strlen("own-") + 16);
-	assert_memory_equal(host->volumes.names[0], "own-", 4);
+	assert_int_equal(strlen(host->volumes.volumes[0].name), strlen("own-") + 16);
+	assert_memory_equal(host->volumes.volumes[0].name, "own-", 4);
 }
 
 static void test_goes_with_the_session(void **state)
@@ -188,7 +188,7 @@ static void test_loss_of_power(void **state)
 	json_decref(host_ok(host, method_volume_remove, json_pack("{s:s}", "volume", "v")));
 	host_lose_power(host);
 	/* The disk does not know of that, but the registry does. */
-	copy_string(host->volumes.names[0], NAME_SIZE, "v");
+	copy_string(host->volumes.volumes[0].name, NAME_SIZE, "v");
 	host->volumes.n = 1;
 	host_start(host);
 	check_gone(host, "v");
@@ -199,12 +199,52 @@ static void test_unknown_ones(void **state)
 	struct fake_host *host = *state;
 
 	host_stop(host);
-	copy_string(host->volumes.names[0], NAME_SIZE, "found");
+	copy_string(host->volumes.volumes[0].name, NAME_SIZE, "found");
 	host->volumes.n = 1;
 	host_start(host);
 	check_volume(host, "found", "owner", NULL);
 	create(host, "a", "ann", "found");
 	check_volume(host, "found", "owner", "ann");
+}
+
+static json_int_t number_of(struct fake_host *host, const char *name, const char *member)
+{
+	json_t *volume = host_ok(host, method_volume_get, json_pack("{s:s}", "volume", name));
+	const json_t *value = json_object_get(volume, member);
+	json_int_t number = json_is_null(value) ? -1 : json_integer_value(value);
+
+	json_decref(volume);
+	return number;
+}
+
+static void test_sizes(void **state)
+{
+	struct fake_host *host = *state;
+
+	host->templates[0].volumes[1].bytes = 32 << 20;
+	create(host, "a", "ann", "v");
+	json_decref(host_ok(host, method_session_create, request("b", "ann", path_own, "s", true)));
+	assert_int_equal(number_of(host, "v", "size_bytes"), -1);
+	assert_int_equal(number_of(host, "s", "size_bytes"), 32 << 20);
+	assert_int_equal(number_of(host, "s", "used_bytes"), -1);
+	end(host, "a");
+	end(host, "b");
+	host_refused(host, method_session_create, request("c", "ann", path_data, "s", true), E_CONFLICT,
+		"volumes[0].name", "has a directory");
+	host_refused(host, method_session_create, request("c", "ann", path_own, "v", true), E_CONFLICT,
+		"volumes[0].name", "v is a directory");
+	/* What the supervisor says counts, and what a template says by now does not. */
+	for (size_t i = 0; i < host->volumes.n; i++)
+		if (streq(host->volumes.volumes[i].name, "s"))
+			host->volumes.volumes[i] =
+				(struct super_volume_info){ .name = "s", .bytes = 16 << 20, .used_bytes = 4096 };
+	host_crash(host);
+	host_start(host);
+	assert_int_equal(number_of(host, "s", "size_bytes"), 16 << 20);
+	assert_int_equal(number_of(host, "s", "used_bytes"), 4096);
+	assert_int_equal(number_of(host, "v", "used_bytes"), -1);
+	json_decref(host_ok(host, method_session_create, request("c", "ann", path_own, "s", true)));
+	assert_int_equal(number_of(host, "s", "size_bytes"), 16 << 20);
 }
 
 int main(void)
@@ -219,6 +259,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_crashes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_loss_of_power, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ones, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,7 +346,7 @@ class AlreadyExists(Error):
 
 
 class Conflict(Error):
-    """The idempotency key was used with other parameters, or a lease is held."""
+    """The idempotency key was used with other parameters, a lease is held, or a volume is of the other kind."""
 
 
 class Denied(Error):
@@ -799,8 +799,9 @@ class VolumeMethods:
 
         volume: the volume's name
 
-        Answers with {name, owner, owner_hash, state, session, persistent, created_at, last_used_at}: state is free,
-            in-use or removing.
+        Answers with {name, owner, owner_hash, state, session, persistent, size_bytes, used_bytes, created_at,
+            last_used_at}: state is free, in-use or removing; size_bytes is null for a directory, which has no bound,
+            and used_bytes is what was taken of it when a session last gave it back.
         """
         return self._call("volume.get", given({"volume": volume}))
 
