@@ -128,9 +128,9 @@ static void flush(struct lifecycle *lifecycle)
 		settle_written(lifecycle);
 	else
 		loop_arm(lifecycle_loop(lifecycle), &lifecycle->flush, boottime_ns() + WRITE_AGAIN_NS);
-	if (r < 0 && !lifecycle->unwritten)
+	if (r < 0 && lifecycle->write_error == 0)
 		say("registry: cannot be written: %s; trying again every second", strerror(-r));
-	lifecycle->unwritten = r < 0;
+	lifecycle->write_error = r;
 	events_publish(&lifecycle->events, r == 0);
 	tell_written(&written);
 	launch(lifecycle, r);
@@ -491,7 +491,7 @@ const char *lifecycle_status(const struct control *control)
 {
 	const struct lifecycle *lifecycle = control->lifecycle;
 
-	return lifecycle->unwritten ? "degraded" : lifecycle->admission.draining ? "draining" : "ok";
+	return lifecycle->write_error < 0 ? "degraded" : lifecycle->admission.draining ? "draining" : "ok";
 }
 
 static const char *check_state_name(uint32_t state)

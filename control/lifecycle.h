@@ -49,7 +49,7 @@ struct lifecycle {
 	struct loop_timer sweep; /* ended records that have been kept long enough */
 	size_t n_port_conns;
 	uint32_t next_host_port; /* counts up; where the search for a free one begins */
-	bool unwritten; /* the last transaction failed; said once on standard error */
+	int write_error; /* why the last transaction failed, a negative errno; said once on standard error */
 };
 
 static inline struct loop *lifecycle_loop(struct lifecycle *lifecycle)

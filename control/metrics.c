@@ -246,7 +246,7 @@ void lifecycle_print_metrics(const struct control *control, FILE *out)
 	metric_single(
 		out, "carrel_draining", "gauge", "1: the host takes no new sessions.", lifecycle->admission.draining);
 	metric_single(out, "carrel_registry_writable", "gauge", "0: the registry could not be written the last time.",
-		!lifecycle->unwritten);
+		lifecycle->write_error == 0);
 	print_sessions(out, lifecycle);
 	print_counters(out, lifecycle);
 	print_times(out, &lifecycle->metrics);

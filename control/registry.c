@@ -74,8 +74,12 @@ int registry_errno(int rc)
 
 int registry_run(sqlite3_stmt *statement)
 {
+	errno = 0;
 	sqlite3_step(statement);
-	return registry_errno(sqlite3_reset(statement));
+	const int number = errno, rc = sqlite3_reset(statement);
+
+	/* The last call that failed says why: a quota, a file system that went read-only. */
+	return (rc & 0xff) == SQLITE_IOERR && number > 0 ? -number : registry_errno(rc);
 }
 
 /* ---- opening ---- */
@@ -99,7 +103,7 @@ static int prepare(struct registry *registry)
 		[ST_EVENTS]         = "SELECT seq, boot_id, at, kind, session, owner, data FROM events"
 				      " WHERE seq >= ? ORDER BY seq LIMIT ?",
 		[ST_LAST_EVENT]     = "SELECT seq, boot_id FROM events ORDER BY seq DESC LIMIT 1",
-		[ST_SET_CLEAN]      = "UPDATE mark SET clean = ?",
+		[ST_MARK]           = "UPDATE mark SET clean = ?, starts = ?",
 		[ST_SET_DRAINING]   = "UPDATE mark SET draining = ?",
 	};
 	/* clang-format on */
@@ -173,7 +177,19 @@ static void release(struct registry *registry)
 	free(registry);
 }
 
-/* Notes that the file is in use, on disk before anything else is. */
+static int mark(struct registry *registry, bool clean)
+{
+	sqlite3_stmt *statement = registry->statements[ST_MARK];
+
+	sqlite3_bind_int(statement, 1, clean);
+	sqlite3_bind_int64(statement, 2, (sqlite3_int64)registry->n_starts);
+	return registry_run(statement);
+}
+
+/*
+ * Notes that the file is in use, on disk before anything else is. When it cannot be written now, with the first thing
+ * that can: until then the sessions that live are served.
+ */
 static int mark_in_use(struct registry *registry)
 {
 	int64_t clean = 0, draining = 0, starts = 0;
@@ -182,16 +198,16 @@ static int mark_in_use(struct registry *registry)
 	if (r == 0)
 		r = query_number(registry->db, "SELECT draining FROM mark", &draining);
 	if (r == 0)
-		r = query_number(registry->db, "UPDATE mark SET starts = starts + 1 RETURNING starts", &starts);
+		r = query_number(registry->db, "SELECT starts FROM mark", &starts);
 	if (r < 0)
 		return r;
 	registry->was_clean = clean != 0;
 	registry->draining = draining != 0;
-	registry->n_starts = (uint64_t)starts;
-	sqlite3_bind_int(registry->statements[ST_SET_CLEAN], 1, 0);
-	r = registry_run(registry->statements[ST_SET_CLEAN]);
+	registry->n_starts = (uint64_t)starts + 1;
+	r = mark(registry, false);
+	registry->marked = r == 0;
 	registry_checkpoint(registry);
-	return r;
+	return r == -EUCLEAN ? r : 0;
 }
 
 static int open_file(const char *path, struct registry **ret, char *text, size_t text_size)
@@ -284,8 +300,7 @@ void registry_close(struct registry *registry)
 	if (!registry)
 		return;
 	registry_checkpoint(registry);
-	sqlite3_bind_int(registry->statements[ST_SET_CLEAN], 1, 1);
-	registry_run(registry->statements[ST_SET_CLEAN]);
+	mark(registry, true);
 	registry_checkpoint(registry);
 	release(registry);
 }
@@ -299,12 +314,17 @@ void registry_checkpoint(struct registry *registry)
 
 int registry_begin(struct registry *registry)
 {
-	return registry_run(registry->statements[ST_BEGIN]);
+	int r = registry_run(registry->statements[ST_BEGIN]);
+
+	return r < 0 || registry->marked ? r : mark(registry, false);
 }
 
 int registry_commit(struct registry *registry)
 {
-	return registry_run(registry->statements[ST_COMMIT]);
+	int r = registry_run(registry->statements[ST_COMMIT]);
+
+	registry->marked |= r == 0;
+	return r;
 }
 
 void registry_rollback(struct registry *registry)

@@ -25,7 +25,7 @@ enum statement {
 	ST_TRIM_EVENTS,
 	ST_EVENTS,
 	ST_LAST_EVENT,
-	ST_SET_CLEAN,
+	ST_MARK,
 	ST_SET_DRAINING,
 	ST_COUNT,
 };
@@ -34,6 +34,7 @@ struct registry {
 	sqlite3 *db;
 	sqlite3_stmt *statements[ST_COUNT];
 	bool was_clean; /* whoever had it open before closed it in order */
+	bool marked; /* the file says that it is in use */
 	bool draining;
 	uint64_t n_starts;
 	uint64_t first_seq; /* where numbers begin in an empty history */

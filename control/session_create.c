@@ -31,6 +31,8 @@ struct create {
 	struct volume_choices volumes;
 };
 
+enum { REGISTRY_RETRY_MS = 1000 };
+
 static const char *param_string(const struct create *create, const char *name)
 {
 	return json_string_value(json_object_get(create->params, name));
@@ -227,6 +229,19 @@ static int check_room(struct create *create)
 					   .again = create->wanted ? method_session_ensure : method_session_create });
 }
 
+/* What cannot be written down is not begun; nor does it pile up in memory until there is room. */
+static int check_registry(const struct create *create)
+{
+	const int error = create->lifecycle->write_error;
+
+	if (error < 0)
+		call_fail(create->call, E_FAILED, true,
+			&(struct error_details){
+				.step = "registry", .err_no = -error, .retry_after_ms = REGISTRY_RETRY_MS },
+			"the registry cannot be written: %s", strerror(-error));
+	return error;
+}
+
 /* The spec of the workload, or a negative errno. */
 static int write_spec(struct create *create)
 {
@@ -402,8 +417,8 @@ void session_create(struct call *call, const struct wanted *wanted)
 	} else if (!answer_again(&create) && check_owner(&create) == 0 &&
 		   !(wanted && session_ensure_existing(call, wanted, create.wait_for)) &&
 		   check_template(&create) == 0 && choose_id(&create) == 0 && check_limits(&create) == 0 &&
-		   check_egress(&create) == 0 && check_ttl(&create) == 0 && check_room(&create) == 0 &&
-		   choose_volumes(&create) == 0) {
+		   check_egress(&create) == 0 && check_ttl(&create) == 0 && check_registry(&create) == 0 &&
+		   check_room(&create) == 0 && choose_volumes(&create) == 0) {
 		struct session *member = is_plain(&create) ? pool_take(create.lifecycle, create.template) : NULL;
 		int spec = member ? -1 : write_spec(&create);
 		if (member || spec >= 0)

@@ -64,8 +64,11 @@ class Disk:
                 except OSError:
                     pass
 
-    def empty(self):
-        (self.at / "filler").unlink()
+    def empty(self, missing_ok=False):
+        (self.at / "filler").unlink(missing_ok)
+
+    def remount(self, how):
+        subprocess.run(["mount", "-o", f"remount,{how}", self.at], check=True)
 
     def close(self):
         subprocess.run(["umount", self.at], check=True)
@@ -225,6 +228,107 @@ class Sized(unittest.TestCase):
         finally:
             os.close(pin)
         self.create(sized="pinned")
+
+    # ---- no room, no writing
+
+    def health(self):
+        return self.client.call("system.health")["status"]
+
+    def write_until_refused(self):
+        """Has control write more than there is room for; how that is refused."""
+        labels = {f"l{i}": "x" * 200 for i in range(16)}
+        for i in range(400):
+            try:
+                session = self.client.call("session.create", template="minimal", labels=labels)
+                self.client.call("session.remove", session=session["id"])
+            except RpcError as e:
+                return e
+        raise AssertionError("never refused")
+
+    def test_full_disk(self):
+        live = self.create(sized="s", plain="p")
+        self.run_in(live, "echo before >/plain/file")
+        self.client.call("session.stop", session=self.create(sized="spare")["id"])
+        pids = [self.host.process.pid, self.host.control_pid()]
+        self.disk.fill()
+        self.addCleanup(lambda: self.disk.empty(missing_ok=True))
+        # Who has room keeps it; who has none is told.
+        self.assertIn("done", self.run_in(live, "dd if=/dev/zero of=/sized/file bs=64k count=64 conv=fsync 2>&1 && echo done"))
+        self.assertIn("No space left", self.run_in(live, "dd if=/dev/zero of=/plain/more bs=64k count=1 conv=fsync 2>&1"))
+        self.assertEqual(self.run_in(live, "cat /plain/file").strip(), "before")
+        for place, name in (("sized", "s2"), ("plain", "p2")):
+            error = self.refuses(self.create, **{place: name})
+            self.assertEqual((error.kind, error.data["errno"]), ("failed", "ENOSPC"), error)
+        error = self.write_until_refused()
+        self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "registry", "ENOSPC"), error)
+        self.assertEqual(error.data["retry_after_ms"], 1000)
+        self.assertEqual(self.health(), "degraded")
+        self.look_at(live, pids)
+        # Control starts, each time with a little to write, until not even that can be written.
+        for _ in range(3):
+            os.kill(self.host.control_pid(), signal.SIGKILL)
+            self.host.wait_for_api()
+            self.client = self.host.client()
+            self.look_at(live)
+        # What is removed makes room.
+        self.client.call("volume.remove", volume="spare")
+        self.client.call("session.remove", session=live["id"])
+        self.disk.empty()
+        self.all_is_well()
+
+    def look_at(self, live, pids=None):
+        self.assertEqual(self.run_in(live, "cat /plain/file").strip(), "before")
+        if pids:
+            self.assertEqual([self.host.process.pid, self.host.control_pid()], pids)
+
+    def all_is_well(self):
+        wait_until(lambda: self.health() == "ok", what="written")
+        session = self.create(sized="well", plain="good")
+        self.assertEqual(self.run_in(session, "echo fine >/plain/file; echo fine >/sized/file; cat /*/file").split(), ["fine"] * 2)
+        self.restart()
+        self.assertEqual({v["name"] for v in self.client.call("volume.list")["volumes"]} & {"well", "good"}, {"well", "good"})
+        wait_until(lambda: self.client.call("session.get", session=session["id"])["state"] == "ended", what="ended")
+
+    def immutable(self, on, *paths):
+        subprocess.run(["chattr", "+i" if on else "-i", *(self.host.state_dir / p for p in paths)], check=True)
+
+    def test_state_that_cannot_be_written(self):
+        live = self.create(sized="s", plain="p")
+        self.run_in(live, "echo before >/plain/file")
+        self.client.call("session.stop", session=self.create(plain="spare")["id"])
+        pids = [self.host.process.pid, self.host.control_pid()]
+        closed = ["volumes", "removed"]
+        self.addCleanup(lambda: closed and self.immutable(False, *closed))
+        self.immutable(True, *closed)
+        for place in ("sized", "plain"):
+            error = self.refuses(self.create, **{place: f"new-{place}"})
+            self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "rootfs", "EPERM"), error)
+        error = self.refuses(self.client.call, "volume.remove", volume="spare")
+        self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "volume", "EPERM"), error)
+        files = [f"control/registry.db{end}" for end in ("", "-wal")]
+        self.immutable(True, *files)
+        closed += files
+        error = self.write_until_refused()
+        self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "registry", "EPERM"), error)
+        self.assertEqual(self.health(), "degraded")
+        self.look_at(live, pids)
+        self.client.call("session.stop", session=live["id"])
+        self.immutable(False, *closed)
+        closed.clear()
+        self.all_is_well()
+
+    def test_starting_on_a_disk_that_is_read_only(self):
+        live = self.client.call("session.create", template="minimal")
+        self.host.stop()
+        self.addCleanup(self.disk.remount, "rw")
+        self.disk.remount("ro")
+        self.host.start(wait=False)
+        self.assertNotEqual(self.host.process.wait(30), 0)
+        self.assertIn("Read-only file system", self.host.log().splitlines()[-1])
+        self.disk.remount("rw")
+        self.host.start()
+        self.client = self.host.client()
+        self.assertEqual(self.run_in(live, "echo lives").strip(), "lives")
 
 
 if __name__ == "__main__":

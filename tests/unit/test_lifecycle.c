@@ -323,6 +323,11 @@ static void test_registry_full(void **state)
 	assert_int_equal(host->n_creates, 0);
 	call_free(call);
 	conn_end(conn);
+	/* Until that has been tried again nothing is begun, nor remembered. */
+	host_refused(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "id", "two"), E_FAILED,
+		"", "the registry cannot be written");
+	assert_null(session_find(host->control.lifecycle, "two"));
+	host_idle(host, 1200);
 	/* There is room again: all goes on, and nothing of it is left but the tale. */
 	json_decref(host_create(host, "plain", "one"));
 	assert_int_equal(host->n_creates, 1);
