@@ -8,7 +8,9 @@
 #include "control/lifecycle.h"
 
 #define AFTER_EVENT_NS (100 * NS_PER_MS) /* a file that raised an event is deaf for so long */
-#define LOOK_NS (10 * NS_PER_SEC) /* how often the CPU time is looked at */
+#define LOOK_NS (10 * NS_PER_SEC) /* how often the CPU time is looked at, and the file systems of what runs */
+#define IDLE_LOOK_NS (60 * NS_PER_SEC) /* those of what hardly runs */
+#define IDLE_USEC 20000 /* of CPU time: less is hardly */
 #define AWAY_NS (30 * NS_PER_SEC) /* after so long it is news again */
 #define MIB (UINT64_C(1) << 20)
 
@@ -50,9 +52,16 @@ static bool is_news(uint64_t *near_ns)
 	return before == 0 || now - before > AWAY_NS;
 }
 
+void limit_watch_tell(struct session *session, const char *kind, json_t *data)
+{
+	metrics_limit(session, kind);
+	session_emit(session, kind, data);
+}
+
 static void tell(struct session *session, const char *kind, enum limit limit, const char *what, uint64_t n)
 {
-	session_emit(session, kind, json_pack("{s:s, s:I}", "limit", limit_table[limit].name, what, (json_int_t)n));
+	limit_watch_tell(
+		session, kind, json_pack("{s:s, s:I}", "limit", limit_table[limit].name, what, (json_int_t)n));
 }
 
 /* ---- memory ---- */
@@ -134,18 +143,19 @@ static void read_processes(struct session *session)
 		tell(session, "session.refused", LIMIT_PIDS, "times", refused - before);
 }
 
-static uint64_t read_throttled(const struct session *session)
+static uint64_t read_cpu(const struct session *session, uint64_t *ret_usage_usec)
 {
 	char text[1024];
 
 	read_file(session->cgroup_fd, "cpu.stat", text, sizeof(text));
+	*ret_usage_usec = number_of(text, "usage_usec");
 	return number_of(text, "throttled_usec");
 }
 
-static void look_at_cpu(struct session *session)
+static void look_at_cpu(struct session *session, uint64_t *ret_usage_usec)
 {
 	struct limit_watch *watch = &session->limit_watch;
-	uint64_t now = boottime_ns(), throttled = read_throttled(session), before = watch->throttled_usec;
+	uint64_t now = boottime_ns(), throttled = read_cpu(session, ret_usage_usec), before = watch->throttled_usec;
 	uint64_t passed_usec = (now - watch->looked_ns) / 1000;
 	bool first = watch->looked_ns == 0;
 	watch->throttled_usec = throttled;
@@ -153,6 +163,19 @@ static void look_at_cpu(struct session *session)
 	if (!first && (throttled - before) * 100 > passed_usec * THROTTLED_PER_CENT &&
 		is_news(&watch->throttled_near_ns))
 		tell(session, "session.throttled", LIMIT_CPUS, "throttled_ms", (throttled - before) / 1000);
+}
+
+/* What has hardly run has hardly written; and init's answer wakes it up. */
+static void look_at_space(struct session *session, uint64_t usage_usec)
+{
+	struct limit_watch *watch = &session->limit_watch;
+	uint64_t now = boottime_ns();
+
+	if (usage_usec - watch->space_usage_usec < IDLE_USEC && now - watch->space_ns < IDLE_LOOK_NS)
+		return;
+	watch->space_usage_usec = usage_usec;
+	watch->space_ns = now;
+	space_look(session);
 }
 
 /* ---- the loop ---- */
@@ -203,8 +226,11 @@ static void on_again(struct loop_timer *timer)
 		read_memory(session);
 	if (watch->processes.io.fd >= 0)
 		read_processes(session);
-	if (boottime_ns() - watch->looked_ns >= LOOK_NS)
-		look_at_cpu(session);
+	if (boottime_ns() - watch->looked_ns >= LOOK_NS) {
+		uint64_t usage_usec;
+		look_at_cpu(session, &usage_usec);
+		look_at_space(session, usage_usec);
+	}
 	listen_to(session, &watch->memory);
 	listen_to(session, &watch->processes);
 	arm(session, LOOK_NS);
@@ -234,10 +260,10 @@ void limit_watch_start(struct session *session)
 	/* One just made was not throttled. Of another it is read later: the kernel adds up what each processor counted. */
 	if (session->record.state == SESSION_CREATING && streq(session->record.id, session->record.host_id))
 		watch->looked_ns = boottime_ns();
+	watch->space_ns = boottime_ns();
 	watch->again.fn = on_again;
-	/* A host without these controllers has nothing to tell. */
-	if (watch->memory.io.fd >= 0 || watch->processes.io.fd >= 0)
-		arm(session, LOOK_NS);
+	space_start(session);
+	arm(session, LOOK_NS);
 }
 
 void limit_watch_stop(struct session *session)
@@ -245,6 +271,7 @@ void limit_watch_stop(struct session *session)
 	struct limit_watch *watch = &session->limit_watch;
 	struct loop *loop = lifecycle_loop(session->lifecycle);
 
+	space_stop(session);
 	loop_disarm(loop, &watch->again);
 	loop_remove(loop, &watch->memory.io);
 	loop_remove(loop, &watch->processes.io);

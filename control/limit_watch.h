@@ -5,9 +5,11 @@
  * comes to it, and again only after it kept away from it for a while; a session that does nothing but run into limits
  * costs a look in a tenth of a second.
  *
- * Of a file system in memory that fills up the kernel raises no event: the session's own ENOSPC is all there is.
+ * Of a file system that fills up the kernel raises no event: those are looked at, too (control/space.h).
  */
 #pragma once
+
+#include <jansson.h>
 
 #include "wire/loop.h"
 
@@ -26,6 +28,7 @@ struct limit_watch {
 	struct limit_file memory, processes;
 	uint64_t at_limit, oom_kills, throttled_usec, throttled_near_ns;
 	uint64_t looked_ns; /* when throttled_usec was read; 0: it was not */
+	uint64_t space_ns, space_usage_usec; /* when the file systems were looked at, and the CPU time by then */
 	struct loop_timer again;
 	struct memory_use most; /* of the looks taken when memory was short */
 };
@@ -35,6 +38,9 @@ struct session;
 /* Begins to watch SESSION, whose cgroup_fd is open. What the host has no controller for is not watched. */
 void limit_watch_start(struct session *session);
 void limit_watch_stop(struct session *session);
+
+/* Emits session.throttled, .refused, .oom or .full, and counts it. DATA is stolen. */
+void limit_watch_tell(struct session *session, const char *kind, json_t *data);
 
 /*
  * What used the memory of a session that ran out of it, in words, the caller's; NULL when memory is short.

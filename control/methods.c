@@ -154,7 +154,7 @@ const struct method method_table[] = {
 		{ "max_bytes", P_INTEGER, .min = 1, .max = MAX_LOG_BYTES, .help = "of text in the answer, 65536 by default" },
 	}, .reads = true },
 	{ "session.stats", ROLE_CLIENT, "What the session uses now.",
-	  "{session, memory, cpu, pids, io, pressure, network, limits, ports}; null where the host does not count it", method_session_stats, { SESSION }, .reads = true },
+	  "{session, memory, cpu, pids, io, pressure, network, limits, ports, space}; null where the host does not count it", method_session_stats, { SESSION }, .reads = true },
 	{ "session.set_limits", ROLE_CLIENT, "Changes limits of a session that runs: at most to the template's. Others stay as they are.",
 	  "the session", method_session_set_limits, {
 		SESSION,

@@ -118,6 +118,15 @@ static void print_sessions(FILE *out, const struct lifecycle *lifecycle)
 	}
 }
 
+static const char *const limit_events[LIMIT_EVENTS] = { "throttled", "refused", "oom", "full" };
+
+void metrics_limit(const struct session *session, const char *kind)
+{
+	for (size_t i = 0; i < LIMIT_EVENTS; i++)
+		if (streq(kind + strlen("session."), limit_events[i]))
+			session->lifecycle->metrics.n_limit_events[i]++;
+}
+
 static void print_counters(FILE *out, const struct lifecycle *lifecycle)
 {
 	const struct config *config = lifecycle_config(lifecycle);
@@ -140,6 +149,12 @@ static void print_counters(FILE *out, const struct lifecycle *lifecycle)
 		snprintf(labels, sizeof(labels), "limit=\"%s\"", refusal_name(refusal));
 		metric_value(out, "carrel_sessions_refused_total", labels,
 			(double)lifecycle->admission.n_refused[refusal]);
+	}
+	metric_head(out, "carrel_session_limit_events_total", "counter",
+		"How often sessions came to a limit, by the event that tells so: session.throttled and so on.");
+	for (size_t i = 0; i < LIMIT_EVENTS; i++) {
+		snprintf(labels, sizeof(labels), "event=\"%s\"", limit_events[i]);
+		metric_value(out, "carrel_session_limit_events_total", labels, (double)metrics->n_limit_events[i]);
 	}
 	metric_single(out, "carrel_sessions_restarted_total", "counter",
 		"Sessions that began anew because they were unhealthy.", (double)metrics->n_restarts);

@@ -11,7 +11,7 @@
 
 struct lifecycle;
 
-enum { MAX_STEPS = 48 };
+enum { MAX_STEPS = 48, LIMIT_EVENTS = 4 };
 
 /* What the lifecycle counts. */
 struct metrics {
@@ -23,6 +23,7 @@ struct metrics {
 	size_t n_steps;
 	uint64_t *n_created; /* by template, in the configuration's order */
 	uint64_t n_ended[END_REASON_COUNT], n_restarts;
+	uint64_t n_limit_events[LIMIT_EVENTS];
 	struct loop_timer lag_timer;
 };
 
@@ -37,3 +38,5 @@ void metrics_accepted(const struct session *session);
 void metrics_created(const struct session *session, const struct super_created *created);
 void metrics_ready(const struct session *session);
 void metrics_ended(const struct session *session);
+/* It came to a limit: KIND is the event that says so. */
+void metrics_limit(const struct session *session, const char *kind);

@@ -375,7 +375,7 @@ static void ended(struct session *session)
 	admission_wake(session->lifecycle);
 	session->record.end.at_ns = realtime_ns();
 	if (session->record.end.reason == END_OOM)
-		session_emit(session, "session.oom", json_pack("{s:s?}", "message", session->record.end.message));
+		limit_watch_tell(session, "session.oom", json_pack("{s:s?}", "message", session->record.end.message));
 	session_release_run(session);
 	liveness_release(session);
 	volumes_release(session);

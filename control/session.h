@@ -23,6 +23,7 @@
 #include "control/ports.h"
 #include "control/probe.h"
 #include "control/record.h"
+#include "control/space.h"
 
 struct lifecycle;
 struct file_pool;
@@ -66,6 +67,7 @@ struct session {
 	bool confirmed; /* named by SUPER_LIST: begun before this process was */
 	bool foreign; /* its init is of another version of carrel, with which nothing can be said */
 	struct limit_watch limit_watch;
+	struct space_watch space;
 	/* From inside */
 	struct init_link init;
 	struct probe probe;

@@ -154,18 +154,23 @@ void method_session_list(struct call *call)
 				 more ? json_sprintf("%llu", (unsigned long long)last) : json_null()));
 }
 
-void method_session_stats(struct call *call)
+void session_reply_stats(struct session *session, struct call *call)
 {
-	const struct session *session = session_of_call(call);
-
-	if (!session)
-		return;
 	json_t *stats = stats_read(session->cgroup_fd);
 	json_object_set_new(stats, "session", json_string(session->record.id));
 	json_object_set_new(stats, "network", stats_network(call_control(call)->net_dev_fd, session->slot));
 	json_object_set(stats, "limits", session->record.limits);
 	json_object_set_new(stats, "ports", ports_stats(session));
+	json_object_set_new(stats, "space", space_json(session));
 	call_reply(call, stats);
+}
+
+void method_session_stats(struct call *call)
+{
+	struct session *session = session_of_call(call);
+
+	if (session && !space_wait(session, call))
+		session_reply_stats(session, call);
 }
 
 void method_session_logs(struct call *call)

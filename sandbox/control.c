@@ -258,6 +258,7 @@ static const struct {
 	{ INIT_RESIZE,       kept_resize },
 	{ INIT_FORGET,       kept_forget },
 	{ INIT_LIST,         on_list },
+	{ INIT_SPACE,        space_request },
 };
 /* clang-format on */
 

@@ -29,9 +29,10 @@
  *   THE LINE           the workload has been executed, the supervisor knows. From here on init may not fail any more:
  *                      when PID 1 ends, the kernel kills the session.
  *   serving            resolves no path, allocates no memory, waits for nobody. Holds the socket of control, the ends
- *                      of the workload's pipes, the root of /dev/pts, where children make terminals, an epoll and a
- *                      signalfd; and of commands that outlive connections, pipes and terminals. When the workload ends, so does init, with
- *                      the workload's exit code, or 128 and its signal.
+ *                      of the workload's pipes, the root of /dev/pts, where children make terminals, the roots of file
+ *                      systems that can fill up, an epoll and a signalfd; and of commands that outlive connections,
+ *                      pipes and terminals. When the workload ends, so does init, with the workload's exit code, or
+ *                      128 and its signal.
  *
  * Nobody inside can trace it, read its memory or take its descriptors: its binary is not readable to the session's
  * ids, so that the kernel has its memory belong to the host's user namespace, and it is not dumpable. A test looks.

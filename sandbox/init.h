@@ -21,6 +21,8 @@ struct setup {
 	int stage; /* directory under which the root is put together, on the host's root */
 	int root, proc, sys; /* roots of the session's own mounts */
 	int pts; /* the root of /dev/pts, which serving goes on with */
+	size_t n_places; /* likewise */
+	struct place places[INIT_MAX_PLACES];
 	struct output_header *output; /* the output file, mapped */
 	struct spawn_rules rules;
 	struct serve *serve; /* what init goes on with */
@@ -73,3 +75,10 @@ int fs_make_tmpfs(struct setup *setup, const struct tmpfs *options, unsigned int
  * missing of it. Whatever links the image holds, it stays beneath ROOT. Returns the descriptor or a negative errno.
  */
 int target_open(int root, const char *target, bool directory);
+
+/*
+ * Keeps the file system that TREE, the root of a mount, is of for those who ask how much room there is (INIT_SPACE). What
+ * is neither in memory nor on a disk of this host is left out, because an answer might not come. Returns TREE, or passes
+ * on the error that it is; what cannot be kept is not.
+ */
+int space_keep(struct setup *setup, int tree, const char *target);

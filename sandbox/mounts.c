@@ -167,7 +167,9 @@ int step_dev(struct setup *setup)
 	if (r >= 0)
 		r = sys_attach(setup->pts, setup->dev, "pts") < 0 ? fail(setup, -errno, "pts") : 0;
 	if (r == 0)
-		r = attach_new(setup, fs_make_tmpfs(setup, &shm, attrs | MOUNT_ATTR_NODEV), setup->dev, "shm");
+		r = space_keep(setup, fs_make_tmpfs(setup, &shm, attrs | MOUNT_ATTR_NODEV), "/dev/shm");
+	if (r >= 0)
+		r = attach_new(setup, r, setup->dev, "shm");
 	if (r == 0)
 		r = attach_new(setup, fs_make(setup, "mqueue", NULL, attrs | MOUNT_ATTR_NODEV), setup->dev, "mqueue");
 	return r;
@@ -250,6 +252,8 @@ int step_mounts(struct setup *setup)
 		int r = sys_attach(tree, target, "");
 		if (r < 0)
 			return fail(setup, r, "attach %s", mount->target);
+		if (!(mount->flags & PLAN_MOUNT_RDONLY))
+			space_keep(setup, tree, mount->target);
 		r = mount->flags & PLAN_MOUNT_CHROMIUM ? remove_chromium_locks(setup, tree) : 0;
 		if (r < 0)
 			return r;

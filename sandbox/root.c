@@ -103,7 +103,7 @@ int step_root(struct setup *setup)
 	int r = fs_make(setup, "overlay", options, MOUNT_ATTR_NODEV | nosuid);
 	if (r < 0)
 		return r;
-	setup->root = r;
+	setup->root = space_keep(setup, r, "/");
 	r = sys_attach(setup->root, setup->stage, "r");
 	return r < 0 ? fail(setup, r, "attach") : 0;
 }

@@ -19,7 +19,7 @@
 enum {
 	SERVE_MAX_CONNECTS = 64, /* connections to ports of the session that are being made at once */
 	SERVE_MAX_HELD = 1 + INIT_MAX_EXECS + SERVE_MAX_CONNECTS, /* answers: all that can be open at once */
-	SERVE_HELD_BYTES = 160, /* of one, which is not read on before it is sent */
+	SERVE_HELD_BYTES = 192, /* of one, which is not read on before it is sent */
 	SERVE_MAX_TERMINALS = 2 * INIT_MAX_TERMINALS, /* with those that have ended and can still be looked at */
 };
 
@@ -102,6 +102,12 @@ struct connecting {
 	uint64_t id;
 };
 
+/* A file system that control may ask about. */
+struct place {
+	int fd; /* the mount's root: what is mounted over it does not stand in the way */
+	char target[member_size(struct init_space, target)];
+};
+
 struct serve {
 	int epoll, children, listen;
 	int control; /* -1 while nobody is connected */
@@ -121,6 +127,8 @@ struct serve {
 	int exit_code; /* init's own, then */
 	size_t n_execs_used; /* places in execs that were ever used */
 	struct exec execs[1 + INIT_MAX_EXECS]; /* the workload first */
+	size_t n_places;
+	struct place places[INIT_MAX_PLACES];
 	struct connecting connects[SERVE_MAX_CONNECTS];
 	bool hot; /* of kept and terminals some are */
 	struct kept kept[INIT_MAX_KEPT];
@@ -206,3 +214,7 @@ void connect_path_request(struct serve *serve, struct msg *msg);
 void connect_ready(struct serve *serve, size_t index);
 /* Gives up all that are being made: who asked for them is gone. */
 void connect_cancel(struct serve *serve);
+
+/* ---- sandbox/space.c: room in file systems ---- */
+
+void space_request(struct serve *serve, struct msg *msg);

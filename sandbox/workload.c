@@ -33,6 +33,8 @@ int step_service(struct setup *setup)
 		return fail(setup, r, "descriptors");
 	setup->listen = -1;
 	setup->serve->pts = setup->pts;
+	setup->serve->n_places = setup->n_places;
+	memcpy(setup->serve->places, setup->places, setup->n_places * sizeof(setup->places[0]));
 	return 0;
 }
 

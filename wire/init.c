@@ -78,6 +78,13 @@ static int check_started(const void *msg)
 	return FITS(err_fits(&m->err));
 }
 
+static int check_space(const void *msg)
+{
+	const struct init_space *m = msg;
+	return FITS(m->n_places > 0 && m->n_places <= INIT_MAX_PLACES && m->bytes_free <= m->bytes &&
+		    m->inodes_free <= m->inodes && TERMINATED(m, target) && m->target[0] == '/');
+}
+
 /* clang-format off */
 const struct msg_shape init_requests[] = {
 	{ INIT_EXEC,         4, 4, sizeof(struct init_plain),   "exec",         NULL },
@@ -93,6 +100,7 @@ const struct msg_shape init_requests[] = {
 	{ INIT_RESIZE,       0, 0, sizeof(struct init_resize),  "resize",       NULL },
 	{ INIT_FORGET,       0, 0, sizeof(struct init_kept),    "forget",       NULL },
 	{ INIT_LIST,         0, 0, sizeof(struct init_plain),   "list",         NULL },
+	{ INIT_SPACE,        0, 0, sizeof(struct init_place),   "space",        NULL },
 };
 const size_t n_init_requests = ARRAY_SIZE(init_requests);
 
@@ -110,6 +118,7 @@ const struct msg_shape init_answers[] = {
 	{ INIT_RESIZE | MSG_REPLY,       0, 0, sizeof(struct init_done),      "resized",   check_done },
 	{ INIT_FORGET | MSG_REPLY,       0, 0, sizeof(struct init_done),      "forgotten", check_done },
 	{ INIT_LIST | MSG_REPLY,         0, 0, sizeof(struct init_done),      "listed",    check_done },
+	{ INIT_SPACE | MSG_REPLY,        0, 0, sizeof(struct init_space),     "space-told", check_space },
 	{ INIT_EV_HELLO,                 0, 0, sizeof(struct init_hello),     "ev-hello",  NULL },
 	{ INIT_EV_EXITED,                0, 0, sizeof(struct init_ev_exited), "ev-exited", NULL },
 	{ INIT_EV_OUTPUT,                0, 0, sizeof(struct init_plain),     "ev-output", NULL },

@@ -27,6 +27,7 @@ enum init_op {
 	INIT_RESIZE, /* struct init_resize → struct init_done */
 	INIT_FORGET, /* struct init_kept → struct init_done: of a command that has ended nobody asks any more */
 	INIT_LIST, /* struct init_plain → INIT_EV_KEPT each, then struct init_done */
+	INIT_SPACE, /* struct init_place → struct init_space: what there is of one of the session's file systems */
 
 	INIT_EV_HELLO = 0x100, /* struct init_hello: the first message of a connection */
 	INIT_EV_EXITED, /* struct init_ev_exited */
@@ -87,6 +88,28 @@ enum { INIT_PATH_SIZE = 1024 };
 struct init_connect_path {
 	struct msg_header header;
 	char path[INIT_PATH_SIZE]; /* absolute */
+};
+
+/*
+ * The file systems that init made or attached and that can be written: the root first, then /dev/shm, then the mounts of
+ * the template and the volumes, as they were made; whatever the session has mounted over them since.
+ */
+struct init_place {
+	struct msg_header header;
+	uint32_t place; /* 0 and up; there is always one. What is too high is taken for 0 */
+	uint32_t reserved;
+};
+
+enum { INIT_MAX_PLACES = 32 };
+
+struct init_space {
+	struct msg_header header;
+	uint32_t n_places; /* as many as there are, at most INIT_MAX_PLACES */
+	uint32_t reserved;
+	uint64_t bytes,
+		bytes_free; /* as statfs(2) has it for who is not root; 0 of 0: without a bound, or not known */
+	uint64_t inodes, inodes_free;
+	char target[128]; /* where it was mounted, absolute */
 };
 
 struct init_hello {

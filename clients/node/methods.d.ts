@@ -1089,7 +1089,7 @@ export interface SessionMethods {
 	remove(params: SessionRemoveParams, options?: CallOptions): Promise<Session>;
 	/** What the workload wrote to its standard output and error, from a ring of bounded size. Answers with {entries: [{at, stream, text}], next, skipped_bytes, more, ended}. */
 	logs(params: SessionLogsParams, options?: CallOptions): Promise<Logs>;
-	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, network, limits, ports}; null where the host does not count it. */
+	/** What the session uses now. Answers with {session, memory, cpu, pids, io, pressure, network, limits, ports, space}; null where the host does not count it. */
 	stats(params: SessionStatsParams, options?: CallOptions): Promise<Stats>;
 	/** Changes limits of a session that runs: at most to the template's. Others stay as they are. Answers with the session. */
 	setLimits(params: SessionSetLimitsParams, options?: CallOptions): Promise<any>;

@@ -343,11 +343,15 @@ class Privileges(Case):
             session = self.start(["sleep", "100"], spec_flags=spec_flags, seccomp="uname")
             workload = next(p for p in session.processes() if p != session.pid)
             self.assertEqual(self.descriptors(workload), {0: "/dev/null", 1: "pipe:", 2: "pipe:", **more})
-            # /dev/pts: where terminals are made, without a path.
-            expected = sorted(["/dev/null"] * 3 + ["/dev/pts", "socket:", "anon_inode:[eventpoll]", "anon_inode:[signalfd]"] +
+            # /dev/pts: where terminals are made, without a path. The other places are there to ask how full they are.
+            expected = sorted(["/dev/null"] * 3 + ["/", "/dev/shm", "/dev/pts", "socket:", "anon_inode:[eventpoll]", "anon_inode:[signalfd]"] +
                               ["pipe:"] * (2 + len(more)))
             # The channel is closed just after the report is sent.
             wait_until(lambda: sorted(self.descriptors(session.pid).values()) == expected, what="no other descriptors")
+            for fd, target in self.descriptors(session.pid).items():
+                if target in ("/", "/dev/shm", "/dev/pts"):
+                    flags = re.search(r"flags:\s+(\d+)", pathlib.Path(f"/proc/{session.pid}/fdinfo/{fd}").read_text())[1]
+                    self.assertTrue(int(flags, 8) & os.O_PATH, target)
             # Their /dev/null is the session's, not the host's.
             self.assertNotEqual(os.stat(f"/proc/{session.pid}/fd/0").st_dev, os.stat("/dev/null").st_dev)
             session.close()

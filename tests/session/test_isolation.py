@@ -14,7 +14,7 @@ import unittest
 from carrel_host import Host, RpcError, compile_static, own_network, scaled, wait_until
 
 WORLD, STREAM_PORT = ("11.0.0.2", "2a00::2"), 9000
-RATE = 256 << 10
+RATE = 64 << 10  # far less than an emulated processor can do
 BURST = 128 << 10  # beyond what passes in a second
 
 
@@ -199,7 +199,7 @@ class Isolation(unittest.TestCase):
         for way in ("pull", "push"):
             self.assertLess(moved["slow"][way], most(RATE, 1.6))
             self.assertGreater(moved["slow"][way], RATE / 2)
-            self.assertGreater(moved["quick"][way], 4 * most(RATE, 1.6))
+            self.assertGreater(moved["quick"][way], 2 * most(RATE, 1.6))
 
     def received(self, name, seconds):
         """Bytes that a session receives in at least so many seconds, and how many these were."""
@@ -213,7 +213,7 @@ class Isolation(unittest.TestCase):
         with the session."""
         # One connection after another: rules that are flushed take translated ones with them.
         self.surf("changing", f"while true; do prober pull {WORLD[1]} {STREAM_PORT} 300; done")
-        wait_until(lambda: self.received("changing", 0.2)[0] > most(RATE, 2), what="it is quick")
+        wait_until(lambda: self.received("changing", 0.5)[0] > most(RATE, 2), what="it is quick")
 
         def limit(rate):
             return self.client.call("session.set_limits", session="changing", limits={"network_rx_bytes_per_second": rate})

@@ -12,6 +12,7 @@ import unittest
 from carrel_host import Host, RpcError, own_network, wait_until
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "packaging/examples"
+MIB = 1 << 20
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
 SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)$")
@@ -84,7 +85,17 @@ def setUpModule():
 class Metrics(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.host = Host(config={"max_sessions": 2}).start()
+        minimal = Host.template(None, "minimal")
+        small = {**minimal, "limits": {**minimal["limits"], "root_bytes": MIB, "root_inodes": 100, "shm_bytes": MIB},
+                 "mounts": [*minimal.get("mounts", []),
+                            {"type": "tmpfs", "target": "/mnt/few", "size_bytes": MIB, "inodes": 50},
+                            {"type": "scratch", "target": "/mnt/disk", "size_bytes": 16 * MIB}],
+                 "volumes": [{"path": "/mnt/volume", "name": "data-{session}", "use": "always", "persistent": False}]}
+        cls.host = Host(config={"max_sessions": 2}, templates={"small": small})
+        # With the empty file system that "small" wants.
+        cls.host.carrel("image", "build", "minimal", "--state-dir", str(cls.host.state_dir), "--config",
+                        str(cls.host.config_dir))
+        cls.host.start()
         cls.client = cls.host.client()
 
     @classmethod
@@ -131,6 +142,44 @@ class Metrics(unittest.TestCase):
         wait_until(lambda: self.scrape()[("carrel_event_loop_lag_seconds_count",)] >= 2, what="lag to be measured")
         self.assertIn("# TYPE carrel_sessions gauge", self.host.carrel("metrics").stdout)
         self.client.call("session.remove", session=second)
+
+    def test_full_file_systems(self):
+        """Each has an event, once, and is counted; session.stats says how much room there is."""
+        watcher = self.host.client()
+        counter = ("carrel_session_limit_events_total", ("event", "full"))
+        before = self.scrape()[counter]
+        session = self.client.call("session.create", template="small", command=["/bin/busybox", "sleep", "1000"])["id"]
+        watcher.call("events.subscribe", session=session, kinds=["session.full"])
+
+        def fill(script):
+            self.client.call("exec.run", session=session, command=["/bin/busybox", "sh", "-c", script])
+            return {s["mount"]: s for s in self.client.call("session.stats", session=session)["space"]}
+
+        space = fill("true")
+        self.assertLessEqual({"/", "/dev/shm", "/mnt/few", "/mnt/disk", "/mnt/volume"}, set(space))
+        self.assertEqual((space["/"]["bytes"]["limit"], space["/"]["inodes"]["limit"]), (MIB, 100))
+        self.assertEqual(space["/dev/shm"]["bytes"], {"limit": MIB, "free": MIB})
+        self.assertEqual(space["/mnt/few"]["inodes"]["limit"], 50)
+        self.assertLess(space["/mnt/disk"]["bytes"]["limit"], 17 * MIB)
+        write = "busybox dd if=/dev/zero bs=4k of="
+        for script, mount, limit, what in (
+                (f"{write}/full", "/", "root_bytes", "bytes"),
+                ("rm /full; i=0; while >/f$i; do i=$((i+1)); done", "/", "root_inodes", "inodes"),
+                (f"{write}/dev/shm/full", "/dev/shm", "shm_bytes", "bytes"),
+                ("i=0; while >/mnt/few/$i; do i=$((i+1)); done", "/mnt/few", "inodes", "inodes"),
+                (f"{write}/mnt/disk/full", "/mnt/disk", "size_bytes", "bytes")):
+            space = fill(f"({script}) 2>/dev/null")
+            self.assertLess(space[mount][what]["free"], space[mount][what]["limit"] / 50, mount)
+            event = watcher.receive()["params"]
+            self.assertEqual({name: event[name] for name in ("mount", "limit", what)},
+                             {"mount": mount, "limit": limit, what: space[mount][what]["limit"]})
+        # None of them again while they stay full; and what the session mounts over one does not hide it.
+        fill("busybox true")
+        self.assertEqual(self.scrape()[counter] - before, 5)
+        fill("rm /dev/shm/full")
+        fill(f"{write}/dev/shm/full 2>/dev/null")
+        self.assertEqual(watcher.receive()["params"]["mount"], "/dev/shm")
+        self.client.call("session.remove", session=session)
 
     def test_examples_ask_for_what_there_is(self):
         """Each metric, label and value that the alerts and the dashboard name is one that is printed."""

@@ -115,6 +115,9 @@ struct fake_host {
 	bool hold_limits; /* SUPER_SET_LIMITS is not answered */
 	bool hold_gone; /* no SUPER_EV_GONE after a kill */
 	bool deaf_watch; /* INIT_WATCH_OUTPUT is not answered */
+	struct init_space spaces[3]; /* what INIT_SPACE is answered with, but for the header */
+	uint32_t n_spaces; /* 0: one of which nothing is known */
+	bool deaf_space; /* it is not answered */
 	bool deaf_stop; /* INIT_STOP does nothing */
 	uint32_t oom_kills;
 	unsigned refuse_connects; /* as many INIT_CONNECT fail first */

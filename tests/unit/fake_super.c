@@ -516,6 +516,18 @@ static void serve_stop(struct fake_host *host, struct fake_session *session, con
 		fake_exit(host, session, 0, 0);
 }
 
+static void serve_space(
+	const struct fake_host *host, const struct fake_session *session, const struct init_place *place)
+{
+	struct init_space space = host->spaces[place->place % ARRAY_SIZE(host->spaces)];
+
+	space.n_places = host->n_spaces;
+	if (host->n_spaces == 0)
+		space = (struct init_space){ .n_places = 1, .target = "/" };
+	if (!host->deaf_space)
+		put(session->init, &space, INIT_SPACE | MSG_REPLY, place->header.id, sizeof(space), NULL, 0);
+}
+
 static bool serve_init(struct fake_host *host, struct fake_session *session)
 {
 	struct init_done done = { 0 };
@@ -539,6 +551,9 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 	case INIT_LIST:
 		session->list_id = msg.header.id;
 		session->list_at = 0;
+		break;
+	case INIT_SPACE:
+		serve_space(host, session, (const void *)msg.bytes);
 		break;
 	case INIT_FILES:
 		fake_files_start(host, session, &msg);

@@ -139,7 +139,7 @@ static int setup_watched(void **state)
 	host_write(host, "memory.events", "low 0\nhigh 1\nmax 0\noom 0\noom_kill 1\n");
 	host_write(host, "memory.stat", "anon 3145728\nfile 6291456\nkernel 1048576\nshmem 4194304\n");
 	host_write(host, "pids.events", "max 4\n");
-	host_write(host, "cpu.stat", "usage_usec 9000000\nthrottled_usec 7000000\n");
+	host_write(host, "cpu.stat", "usage_usec 9000\nthrottled_usec 0\n");
 	host_start(host);
 	json_decref(host_create(host, "plain", "watched"));
 	return 0;
@@ -174,7 +174,7 @@ static void test_told(void **state)
 	assert_int_equal(json_array_size(conn->notifications), 3);
 	/* Throttled nearly all the time since the last look, which was long enough ago. */
 	session_find(host->control.lifecycle, "watched")->limit_watch.looked_ns = boottime_ns() - 10 * NS_PER_SEC;
-	host_write(host, "cpu.stat", "usage_usec 9000000\nthrottled_usec 16000000\n");
+	host_write(host, "cpu.stat", "usage_usec 9000\nthrottled_usec 9000000\n");
 	look(host);
 	assert_int_equal(json_array_size(conn->notifications), 4);
 	check_string(conn_notification(conn, 3), "limit", "cpus");
@@ -199,11 +199,110 @@ static void test_oom_is_described(void **state)
 	json_decref(session);
 }
 
+/* ---- file systems ---- */
+
+static void set_space(struct fake_host *host, size_t i, const char *target, uint64_t bytes_free, uint64_t inodes_free)
+{
+	host->spaces[i] = (struct init_space){
+		.bytes = 1 << 20, .bytes_free = bytes_free, .inodes = 1000, .inodes_free = inodes_free
+	};
+	copy_string(host->spaces[i].target, sizeof(host->spaces[i].target), target);
+}
+
+static void test_full(void **state)
+{
+	struct fake_host *host = *state;
+	struct conn *conn = conn_new();
+	struct call *call = call_new(host, conn, json_pack("{s:[s]}", "kinds", "session.full"));
+
+	method_events_subscribe(call);
+	call_free(call);
+	host->n_spaces = 3;
+	set_space(host, 0, "/", 1 << 19, 500);
+	set_space(host, 1, "/dev/shm", 0, 500);
+	set_space(host, 2, "/\xff\n", 1 << 19, 9);
+	json_t *stats = host_ok(host, method_session_stats, json_pack("{s:s}", "session", "watched"));
+	const json_t *space = json_object_get(stats, "space"), *shm = json_array_get(space, 1);
+	assert_int_equal(json_array_size(space), 3);
+	check_string(shm, "mount", "/dev/shm");
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(shm, "bytes"), "limit")), 1 << 20);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(shm, "inodes"), "free")), 500);
+	json_decref(stats);
+	host_idle(host, 5);
+	assert_int_equal(json_array_size(conn->notifications), 2);
+	check_string(conn_notification(conn, 0), "limit", "shm_bytes");
+	check_string(conn_notification(conn, 0), "mount", "/dev/shm");
+	assert_int_equal(json_integer_value(json_object_get(conn_notification(conn, 0), "bytes")), 1 << 20);
+	check_string(conn_notification(conn, 1), "limit", "inodes");
+	check_string(conn_notification(conn, 1), "mount", "/\xef\xbf\xbd\n");
+	/* It stays so, and is nearly full, and full: one event. Then there is room, and it is full again. */
+	const struct {
+		uint64_t free;
+		size_t n;
+	} steps[] = { { 0, 2 }, { 20000, 2 }, { 0, 2 }, { 1 << 18, 2 }, { 4096, 3 } };
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		set_space(host, 1, "/dev/shm", steps[i].free, 500);
+		json_decref(host_ok(host, method_session_stats, json_pack("{s:s}", "session", "watched")));
+		host_idle(host, 5);
+		assert_int_equal(json_array_size(conn->notifications), steps[i].n);
+	}
+	conn_end(conn);
+}
+
+/* Of one that runs all the while it is asked by itself, of one that is idle not so often. */
+static void test_full_is_seen(void **state)
+{
+	struct fake_host *host = *state;
+	struct session *session = session_find(host->control.lifecycle, "watched");
+
+	host->n_spaces = 1;
+	set_space(host, 0, "/", 0, 0);
+	session->limit_watch.looked_ns = boottime_ns() - 11 * NS_PER_SEC;
+	look(host);
+	assert_int_equal(session->space.told, 0);
+	host_write(host, "cpu.stat", "usage_usec 95000\nthrottled_usec 0\n");
+	session->limit_watch.looked_ns = boottime_ns() - 11 * NS_PER_SEC;
+	look(host);
+	assert_int_equal(session->space.told, 3);
+	session->space.told = 0;
+	session->limit_watch.looked_ns = session->limit_watch.space_ns = boottime_ns() - 61 * NS_PER_SEC;
+	look(host);
+	assert_int_equal(session->space.told, 3);
+}
+
+/* An init that does not answer holds nobody up for long, and is asked once. */
+static void test_deaf_to_questions_of_space(void **state)
+{
+	struct fake_host *host = *state;
+	struct session *session = session_find(host->control.lifecycle, "watched");
+	struct conn *conn = conn_new();
+	struct call *first = call_new(host, conn, json_pack("{s:s}", "session", "watched"));
+	struct call *second = call_new(host, conn, json_pack("{s:s}", "session", "watched"));
+
+	host->deaf_space = true;
+	method_session_stats(first);
+	host_idle(host, 5);
+	assert_false(first->answered);
+	session->space.patience.fn(&session->space.patience);
+	assert_true(first->answered);
+	assert_true(json_is_null(json_object_get(first->result, "space")));
+	method_session_stats(second);
+	assert_false(second->answered);
+	json_decref(host_ok(host, method_session_stop, json_pack("{s:s}", "session", "watched")));
+	assert_true(second->answered);
+	call_free(first);
+	call_free(second);
+	conn_end(conn);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_set, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full, setup_watched, teardown),
+		cmocka_unit_test_setup_teardown(test_full_is_seen, setup_watched, teardown),
+		cmocka_unit_test_setup_teardown(test_deaf_to_questions_of_space, setup_watched, teardown),
 		cmocka_unit_test_setup_teardown(test_supervisor_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_meets_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_told, setup_watched, teardown),

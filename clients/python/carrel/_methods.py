@@ -712,8 +712,8 @@ class SessionMethods:
 
         session: the session's id
 
-        Answers with {session, memory, cpu, pids, io, pressure, network, limits, ports}; null where the host does not
-            count it.
+        Answers with {session, memory, cpu, pids, io, pressure, network, limits, ports, space}; null where the host
+            does not count it.
         """
         return self._call("session.stats", given({"session": session}))
 
