@@ -7,7 +7,9 @@ import json
 import os
 import pathlib
 import pty
+import re
 import shutil
+import signal
 import stat
 import subprocess
 import tarfile
@@ -15,7 +17,7 @@ import tempfile
 import time
 import unittest
 
-from carrel_host import ROOT, TEST_DIR, Host, own_network, scaled
+from carrel_host import ROOT, TEST_DIR, Host, own_network, scaled, wait_until
 
 CARREL = ROOT / "usr/bin/carrel"
 GIB = 1 << 30
@@ -140,6 +142,51 @@ class Files(unittest.TestCase):
         print(f"1 GiB by carrel cp: in {rates['in']:.2f} GB/s, out {rates['out']:.2f} GB/s", flush=True)
         # A machine that is busy with other things is slower; a copy that is read byte by byte would be much slower.
         self.assertGreater(min(rates.values()), 0.2 / scaled(1))
+
+    def started(self, *words):
+        """A copy that is stopped in its middle, by its own output or else by a signal."""
+        process = subprocess.Popen([CARREL, *words], cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env={**os.environ, "CARREL_SOCKET": str(self.host.socket_path), "LC_ALL": "C.UTF-8"})
+        if words[0] == "cat":
+            process.stdout.read(1000)
+        else:
+            wait_until(lambda: self.moved(process.pid) > 1 << 20, what="the middle")
+            process.send_signal(signal.SIGSTOP)
+        self.assertLess(self.moved(process.pid), 2 * GIB)
+        return process
+
+    def moved(self, pid):
+        """How far it has come in a file of this test's."""
+        places = [0]
+        for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if os.readlink(fd).startswith(f"{self.dir}/"):
+                    places.append(int(re.search(r"pos:\s+(\d+)", pathlib.Path(f"/proc/{pid}/fdinfo/{fd.name}").read_text())[1]))
+            except FileNotFoundError:
+                pass
+        return max(places)
+
+    def test_control_is_killed_in_the_middle(self):
+        """What was cut short is an error, either way, and leaves the files as they were."""
+        self.sh("echo old > /tmp/kept; truncate -s 2G /tmp/big")
+        (self.dir / "back").write_text("old")
+        with open(self.dir / "large", "wb") as file:
+            file.truncate(2 * GIB)
+        processes = [self.started(*words) for words in (("cp", "desk:/tmp/big", "back"), ("cp", "large", "desk:/tmp/kept"),
+                                                        ("cat", "desk:/tmp/big"))]
+        before = self.host.control_pid()
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: self.host.control_pid() not in (None, before), what="another control")
+        self.host.wait_for_api()
+        type(self).client = self.host.client()
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+            _, said = process.communicate(timeout=scaled(30))
+            self.assertGreater(process.returncode, 0, process.args)
+            self.assertTrue(said, process.args)
+        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), ["back", "large"])
+        self.assertEqual((self.dir / "back").read_text(), "old")
+        self.assertEqual(self.sh("cat /tmp/kept; ls -A /tmp"), "old\nbig\nkept\n")
 
     def test_progress_is_for_terminals(self):
         make_large(self.dir / "large", 64 << 20)
