@@ -70,9 +70,10 @@ class Payload:
 
 
 class Machine:
-    def __init__(self, kernel="6.1", memory_mib=1536, processors=2, disk=None, reboots=False, append=""):
+    def __init__(self, kernel="6.1", memory_mib=1536, processors=2, disk=None, reboots=False, append="", images=None):
         """DISK: a root disk that is kept, made if it is not there; else one that is forgotten. REBOOTS: the guest may
-        start again, and finds the same disk; otherwise that ends it. APPEND: to the kernel's command line."""
+        start again, and finds the same disk; otherwise that ends it. APPEND: to the kernel's command line. IMAGES: one
+        more disk, with this serial number; what the guest changes there is forgotten."""
         self.kernel = parts.kernel(kernel)
         self.root = parts.root()
         self.qemu = parts.qemu()
@@ -81,6 +82,7 @@ class Machine:
         self.disk = disk
         self.reboots = reboots
         self.append = append
+        self.images = images
 
     def run(self, payload, seconds, results=None, stdin=subprocess.DEVNULL, stdout=None):
         """Boots, runs the payload's command with its output to STDOUT, and powers off; its exit code, or TIMED_OUT after
@@ -129,6 +131,7 @@ class Machine:
             *self._disk("modules", self.kernel / "modules.ext4", "readonly=on"),
             *self._disk("payload", directory / "payload", "readonly=on"),
             *self._disk("results", directory / "results", "snapshot=off"),
+            *(self._disk("images", self.images, "snapshot=on") if self.images else ()),
         ]
         return arguments if self.reboots else [*arguments, "-no-reboot"]
 

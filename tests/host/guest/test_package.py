@@ -12,6 +12,7 @@ import subprocess
 import unittest
 
 from carrel_host import Client, name_of, wait_until
+from workloads import Workloads
 
 PACKAGES = pathlib.Path("/carrel/packages")
 API = "/run/carrel/api.sock"
@@ -69,7 +70,7 @@ def traces():
     }
 
 
-class Package(unittest.TestCase):
+class Package(Workloads, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         for name in (BACKEND, STRANGER):
