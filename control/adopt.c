@@ -136,6 +136,12 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 	adopt_running(session);
 }
 
+/* Whether the supervisor had said that it was made. One that is asked to end before that has no times of steps. */
+static bool has_begun(const struct record *record)
+{
+	return record->state != SESSION_CREATING && (record->state != SESSION_STOPPING || record->timeline);
+}
+
 /* A live record that the supervisor did not name. */
 static void adopt_lost(struct session *session)
 {
@@ -144,7 +150,7 @@ static void adopt_lost(struct session *session)
 	bool same_boot = streq(session->record.boot_id, lifecycle->control->boot_id);
 
 	/* What the disk has of the boot before may be of before it began. */
-	session->unseen = !same_boot || session->record.state != SESSION_CREATING;
+	session->unseen = !same_boot || has_begun(&session->record);
 	if (!same_boot) {
 		end->reason = END_HOST_RESTART;
 		session_gone(session);
