@@ -111,7 +111,8 @@ static void launch(struct lifecycle *lifecycle, int r)
 		else if (r == 0)
 			session_launch(session);
 		else
-			session_failed_to_start(session, "registry", r, "cannot be written: %s", strerror(-r));
+			session_failed_to_start(session, "registry", r, "the registry below %s cannot be written: %s",
+				lifecycle_config(lifecycle)->state_dir, strerror(-r));
 	}
 }
 
@@ -129,7 +130,8 @@ static void flush(struct lifecycle *lifecycle)
 	else
 		loop_arm(lifecycle_loop(lifecycle), &lifecycle->flush, boottime_ns() + WRITE_AGAIN_NS);
 	if (r < 0 && lifecycle->write_error == 0)
-		say("registry: cannot be written: %s; trying again every second", strerror(-r));
+		say("registry: below %s it cannot be written: %s; trying again every second",
+			lifecycle_config(lifecycle)->state_dir, strerror(-r));
 	lifecycle->write_error = r;
 	events_publish(&lifecycle->events, r == 0);
 	tell_written(&written);

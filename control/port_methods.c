@@ -213,6 +213,10 @@ static void fail_publish(struct call *call, const struct port *wanted, int r)
 		call_fail(call, E_LIMIT, false, &details,
 			"run_dir, the session's id and the name \"%s\" make a path of more than %d bytes",
 			wanted->name, PORT_PATH_SIZE - 1);
+	else if (r == -EAFNOSUPPORT)
+		call_fail(call, E_UNAVAILABLE, false, &details,
+			"the service manager keeps carrel-control from TCP: see "
+			"/usr/share/doc/carrel/examples/publish-tcp.conf");
 	else
 		call_fail(call, E_FAILED, r == -EMFILE || r == -ENOMEM, &details, "cannot listen: %s", strerror(-r));
 }

@@ -7,6 +7,8 @@
 #include "control/json.h"
 #include "control/lifecycle.h"
 
+#define CLOCK_SLACK_NS (2 * NS_PER_SEC) /* by which the two clocks may differ without having been set */
+
 json_t *session_limits_json(const struct limits *limits, uint32_t enforced)
 {
 	json_t *object = json_object();
@@ -128,14 +130,30 @@ static json_t *endpoint_url(const json_t *endpoints, const char *name)
 	return url ? json_incref(url) : json_null();
 }
 
+/*
+ * What holds is BOOT_NS, of a clock that nobody sets. AT_NS is the same moment by the host's clock as it was then: when
+ * that was set since, it is told anew.
+ */
+static json_t *deadline(uint64_t at_ns, uint64_t boot_ns)
+{
+	if (at_ns == NEVER || boot_ns == NEVER)
+		return json_null();
+	const int64_t left_ns = (int64_t)(boot_ns - boottime_ns());
+	const int64_t set_by_ns = (int64_t)(realtime_ns() - at_ns) + left_ns;
+	const bool was_set = set_by_ns > (int64_t)CLOCK_SLACK_NS || set_by_ns < -(int64_t)CLOCK_SLACK_NS;
+
+	return json_time(was_set ? at_ns + (uint64_t)set_by_ns : at_ns);
+}
+
 static json_t *idle_deadline(const struct record *record)
 {
-	uint64_t at;
+	uint64_t at, boot;
 
 	if (record->ready_at_ns == NEVER || record->idle_ns == NEVER ||
-		__builtin_add_overflow(record->last_activity_at_ns, record->idle_ns, &at))
+		__builtin_add_overflow(record->last_activity_at_ns, record->idle_ns, &at) ||
+		__builtin_add_overflow(record->last_activity_boot_ns, record->idle_ns, &boot))
 		return json_null();
-	return json_time(at);
+	return deadline(at, boot);
 }
 
 /* A shared reference to what the record holds, or an empty value. */
@@ -165,7 +183,7 @@ json_t *session_json(const struct session *session)
 		{ "state",            json_string(session_state_name(record->state)) },
 		{ "created_at",       json_time(record->created_at_ns) },
 		{ "ready_at",         json_time(record->ready_at_ns) },
-		{ "expires_at",       live ? json_time(record->expires_at_ns) : json_null() },
+		{ "expires_at",       live ? deadline(record->expires_at_ns, record->expires_boot_ns) : json_null() },
 		{ "idle_deadline",    live ? idle_deadline(record) : json_null() },
 		{ "last_activity_at", json_time(record->last_activity_at_ns) },
 		{ "restarts",         json_integer(record->n_restarts) },

@@ -9,7 +9,8 @@ import parts
 import vm
 
 TESTS = parts.TOP / "tests"
-VERSIONS = ("0.1.0", "0.1.1")  # of the package: one to be installed, and one to upgrade to
+# Of the package, with options of meson's: one to be installed, and one to upgrade to.
+VERSIONS = {"0.1.0": "", "0.1.1": "-Dnext_formats=true"}
 FOLDERS = ("session", "lib", "host/guest")
 PROGRAMS = [TESTS / name for name in  # there is no compiler in the guest
             ("session/prober.c", "session/escaper.c", "session/bomber.c", "host/guest/hostile.c")]

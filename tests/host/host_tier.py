@@ -42,12 +42,12 @@ def results(lines):
 
 
 def packages(report):
-    """Two versions of the Debian package, told apart by their numbers alone: the directory, or None."""
+    """Two versions of the Debian package, of which the later has other formats of its state: the directory, or None."""
     directory, begun, well = parts.CACHE / "packages", time.monotonic(), True
     shutil.rmtree(directory, ignore_errors=True)
     builds = [subprocess.Popen([parts.TOP / "packaging/build-deb", directory / version], stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, env={**os.environ, "CARREL_DEB_VERSION": version})
-              for version in guest_tests.VERSIONS]
+                               stderr=subprocess.STDOUT, text=True, env={**os.environ, "CARREL_DEB_VERSION": version, "CARREL_DEB_OPTIONS": options})
+              for version, options in guest_tests.VERSIONS.items()]
     for build, version in zip(builds, guest_tests.VERSIONS):
         output, _ = build.communicate()
         report(f"package {version}", build.returncode == 0, time.monotonic() - begun, output)
@@ -55,7 +55,7 @@ def packages(report):
     if not well:
         return None
     complaints = subprocess.run(["lintian", "--allow-root", "--fail-on=error,warning",
-                                 *(directory / guest_tests.VERSIONS[0]).glob("*.changes")], capture_output=True, text=True)
+                                 *(directory / next(iter(guest_tests.VERSIONS))).glob("*.changes")], capture_output=True, text=True)
     report("lintian", complaints.returncode == 0, 0, complaints.stdout + complaints.stderr)
     return directory
 

@@ -2,16 +2,21 @@
 """The Debian package under systemd, from its installation to its purge. The tests follow one another; run.py and
 host_tier.py put two versions of the package at /carrel/packages."""
 
+import contextlib
+import datetime
 import json
 import os
 import pathlib
 import pwd
 import re
+import resource
 import signal
+import socket
 import subprocess
+import time
 import unittest
 
-from carrel_host import Client, name_of, wait_until
+from carrel_host import Client, RpcError, name_of, scaled, wait_until
 from workloads import Workloads
 
 PACKAGES = pathlib.Path("/carrel/packages")
@@ -49,6 +54,64 @@ def call(method, **params):
         return client.call(method, **params)
     finally:
         client.close()
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def seconds_until(text):
+    return (datetime.datetime.fromisoformat(text) - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+
+
+@contextlib.contextmanager
+def no_descriptors(pid):
+    """PID can open nothing more."""
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(p.name) for p in pathlib.Path(f"/proc/{pid}/fd").iterdir()}
+    free = next(n for n in range(len(used) + 1) if n not in used)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def clock_set_by(seconds):
+    time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
+    try:
+        yield
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, time.time() - seconds)
+
+
+class Terminal:
+    """A shell in a session, whose variable tells whether it is still the same."""
+
+    def __init__(self, session):
+        opened = call("terminal.open", session=session["id"], rows=24, cols=80, command=["/bin/busybox", "sh"])
+        self.session, self.name = session["id"], opened["terminal"]
+        self.say(opened["stream"], b"there=yes\n", b"there=yes")
+
+    def assert_lives(self):
+        attached = call("terminal.attach", session=self.session, terminal=self.name)
+        self.say(attached["stream"], b"echo still-$there\n", b"still-yes")
+
+    @staticmethod
+    def say(offered, line, expected):
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(scaled(10))
+            stream.connect("/run/carrel/stream.sock")
+            stream.sendall(json.dumps({"token": offered["token"]}).encode() + b"\n" + line)
+            seen = b""
+            while expected not in seen:
+                got = stream.recv(4096)
+                if not got:
+                    raise AssertionError(f"the terminal ended after {seen}")
+                seen += got
 
 
 def install(version):
@@ -139,6 +202,7 @@ class Package(Workloads, unittest.TestCase):
 
     def test_4_sessions_live_on(self):
         session = self.session()
+        terminal = Terminal(session)
         for what in (("restart", "carreld.service"), ("restart", "carrel-control.service"), ("stop", "carreld.service"),
                      ("start", "carreld.service"), ("daemon-reexec",), ("daemon-reload",)):
             with self.subTest(" ".join(what)):
@@ -151,10 +215,12 @@ class Package(Workloads, unittest.TestCase):
                 os.kill(killed, signal.SIGKILL)
                 wait_until(lambda: main_pid(unit) not in (0, killed), 60, f"{unit} after its death")
                 self.assert_lives(session)
+        terminal.assert_lives()
         run("carrel", "remove", session["id"])
 
     def test_5_watchdog(self):
         session = self.session()
+        terminal = Terminal(session)
         for unit in ("carreld.service", "carrel-control.service"):
             folder = pathlib.Path(f"/run/systemd/system/{unit}.d")
             folder.mkdir(parents=True)
@@ -167,16 +233,169 @@ class Package(Workloads, unittest.TestCase):
                 os.kill(hung, signal.SIGSTOP)
                 wait_until(lambda: main_pid(unit) not in (0, hung), 90, f"{unit} after its watchdog")
                 self.assert_lives(session)
+                terminal.assert_lives()
             (folder / "watchdog.conf").unlink()
             folder.rmdir()
         run("systemctl", "daemon-reload")
         run("carrel", "remove", session["id"])
 
+    # What goes wrong with a host: one request fails and says why, what lives goes on, and it passes by itself.
+
+    def refused(self, **params):
+        with self.assertRaises(RpcError) as caught:
+            call("session.create", template="minimal", command=["/bin/busybox", "sleep", "1000"], **params)
+        return caught.exception
+
+    def assert_takes_sessions(self):
+        def one():
+            try:
+                return call("session.create", template="minimal", command=["/bin/busybox", "sleep", "1000"])
+            except (OSError, RpcError):
+                return None
+
+        call("session.remove", session=wait_until(one, 20, "a new session")["id"])
+
+    def assert_says(self, unit, since, text):
+        wait_until(lambda: text in run("journalctl", "--no-pager", "-b", "-u", unit, "--since", f"@{int(since)}").stdout, 10,
+                   f"{unit} says {text!r}")
+
+    def test_5_missing_module(self):
+        """What is missing is named with its remedy, and is there again without a restart."""
+        def item():
+            return next(i for i in call("system.check")["items"] if i["name"] == "net.bridge")
+
+        session = self.session()
+        self.assertEqual(item()["state"], "ok")
+        run("modprobe", "--remove", "br_netfilter")
+        lacking = wait_until(lambda: item()["state"] != "ok" and item(), 5, "it is noticed")
+        self.assertIn("br_netfilter", lacking["remedy"])
+        self.assert_lives(session)
+        run("modprobe", "br_netfilter")
+        wait_until(lambda: item()["state"] == "ok", 5, "it is noticed")
+        run("carrel", "remove", session["id"])
+
+    def test_5_unfit_host(self):
+        """carreld does not begin on a host that lacks something, says what, and begins when it is there."""
+        session, began = self.session(), time.time()
+        setting = pathlib.Path("/proc/sys/user/max_user_namespaces")
+        before = setting.read_text()
+        try:
+            setting.write_text("0")
+            run("systemctl", "restart", "carreld.service", check=False)
+            wait_until(lambda: int(prop("carreld.service", "NRestarts")) >= 1, 20, "another try")
+            self.assert_says("carreld", began, "max_user_namespaces")
+        finally:
+            setting.write_text(before)
+        self.assert_lives(session)
+        self.assert_takes_sessions()
+        run("carrel", "remove", session["id"])
+
+    def test_5_clock_jumps(self):
+        """Deadlines are of a clock that nobody sets; what is shown of them follows the one that was set."""
+        day = 24 * 3600
+        for jump in (day, -day):
+            with self.subTest(jump):
+                long = call("session.create", template="minimal", ttl_seconds=1000, idle_timeout_seconds=900)
+                short = call("session.create", template="minimal", ttl_seconds=int(scaled(0.3)))
+                with clock_set_by(jump):
+                    shown = call("session.get", session=long["id"])
+                    self.assertEqual(shown["state"], "ready")
+                    self.assertTrue(800 < seconds_until(shown["expires_at"]) <= 1000, shown["expires_at"])
+                    self.assertTrue(700 < seconds_until(shown["idle_deadline"]) <= 900, shown["idle_deadline"])
+                    ended = call("session.wait", session=short["id"], **{"for": "ended"}, timeout_seconds=2)
+                    self.assertEqual(ended["end"]["reason"], "expired")
+                    self.assertLess(abs(seconds_until(ended["end"]["at"])), 60)
+                    self.assertEqual(call("system.health")["status"], "ok")
+                call("session.remove", session=long["id"])
+
+    def test_5_control_without_descriptors(self):
+        session, client = self.session(), Client(API)
+        control = main_pid("carrel-control.service")
+        with no_descriptors(control):
+            late = Client(API)
+            error = late.receive()["error"]
+            self.assertEqual((error["data"]["kind"], "descriptors" in error["message"]), ("busy", True), error)
+            late.close()
+            with self.assertRaises(RpcError) as caught:
+                client.call("exec.run", session=session["id"], command=["/bin/busybox", "true"])
+            self.assertEqual(caught.exception.data.get("errno"), "EMFILE", str(caught.exception))
+            with self.assertRaises(RpcError) as caught:
+                client.call("session.create", template="minimal")
+            self.assertEqual(caught.exception.data.get("errno"), "EMFILE", str(caught.exception))
+            self.assert_idle(control)
+        client.close()
+        self.assertEqual(main_pid("carrel-control.service"), control)
+        self.assert_lives(session)
+        self.assert_takes_sessions()
+        run("carrel", "remove", session["id"])
+
+    def test_5_carreld_without_descriptors(self):
+        """A creation fails with the step; and a control that begins meanwhile does not cost what lives its life."""
+        session, carreld = self.session(), main_pid("carreld.service")
+        with no_descriptors(carreld):
+            refusal = self.refused()
+            self.assertEqual(refusal.data.get("errno"), "EMFILE", str(refusal))
+            self.assert_lives(session)
+            run("systemctl", "kill", "--signal=KILL", "carrel-control.service")
+            wait_until(lambda: main_pid("carrel-control.service") != 0, 20, "another control")
+            self.assert_idle(carreld)
+        self.assertEqual(main_pid("carreld.service"), carreld)
+        self.assert_lives(session)
+        self.assert_takes_sessions()
+        run("carrel", "remove", session["id"])
+
+    def assert_idle(self, pid):
+        before, begun = cpu_seconds(pid), time.monotonic()
+        time.sleep(2)
+        self.assertLess(cpu_seconds(pid) - before, (time.monotonic() - begun) / 2)
+
+    def test_5_journald_is_killed(self):
+        """Nobody waits for the journal, or ends with it; what is said goes there again afterwards."""
+        session = self.session()
+        pids = main_pid("carreld.service"), main_pid("carrel-control.service")
+        journald = main_pid("systemd-journald.service")
+        os.kill(journald, signal.SIGKILL)
+        self.assert_lives(session)
+        self.assert_takes_sessions()
+        wait_until(lambda: main_pid("systemd-journald.service") not in (0, journald), 60, "journald")
+        began = time.time()
+        call("session.create", template="minimal", id="after-journald")
+        call("session.remove", session="after-journald")
+        self.assert_says("carrel-control", began - 1, "after-journald")
+        self.assertEqual((main_pid("carreld.service"), main_pid("carrel-control.service")), pids)
+        run("carrel", "remove", session["id"])
+
+    def test_5_reload(self):
+        """A mistake is refused and the old configuration stays; a sound one holds for what comes, not for what runs."""
+        session, began = self.session(), time.time()
+        terminal = Terminal(session)
+        pids = main_pid("carreld.service"), main_pid("carrel-control.service")
+        path = pathlib.Path("/etc/carrel/templates.d/minimal.json")
+        before = path.read_text()
+        path.write_text(before.replace("{", '{"limits": {"pids": "many"}, ', 1))
+        self.assertNotEqual(run("systemctl", "reload", "carreld.service", check=False).returncode, 0)
+        self.assert_says("carreld", began, "minimal.json")
+        self.assertEqual((main_pid("carreld.service"), main_pid("carrel-control.service")), pids)
+        self.assert_takes_sessions()
+        path.write_text(json.dumps({**json.loads(before), "limits": {**json.loads(before).get("limits", {}), "pids": 77}}))
+        run("systemctl", "reload", "carreld.service")
+        wait_until(lambda: not {main_pid("carreld.service"), main_pid("carrel-control.service")} & {*pids, 0}, 30, "the reload")
+        self.assert_lives(session)
+        terminal.assert_lives()
+        new = call("session.create", template="minimal")
+        self.assertEqual(new["limits"]["pids"]["value"], 77)
+        self.assertNotEqual(call("session.get", session=session["id"])["limits"]["pids"]["value"], 77)
+        path.write_text(before)
+        for each in (session, new):
+            run("carrel", "remove", each["id"])
+
     def test_6_upgrade(self):
         session = self.session()
+        terminal = Terminal(session)
         before = main_pid("carreld.service"), main_pid("carrel-control.service")
         install("0.1.1")
         self.assert_lives(session)
+        terminal.assert_lives()
         after = main_pid("carreld.service"), main_pid("carrel-control.service")
         self.assertFalse(set(before) & set(after))
         self.assertEqual(call("hello")["version"], "0.1.1")
