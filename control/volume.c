@@ -300,7 +300,6 @@ static int hold(struct session *session, size_t n)
 	if (!volume->record.owner)
 		volume->record.owner = strdup(session->record.owner);
 	volume->holder = session;
-	volume->on_host = true;
 	volume->record.persistent = persistent;
 	volume->record.last_used_at_ns = realtime_ns();
 	changed(volume);

@@ -36,7 +36,7 @@ struct volume {
 	struct call *remove_call; /* waits for its end; NULL: nobody */
 	uint64_t bytes; /* its size; 0: a directory without one */
 	uint64_t used_bytes; /* when a session last gave it back; NEVER: not known */
-	bool on_host; /* seen by the supervisor when this process began, or given to a session since */
+	bool on_host; /* seen by the supervisor when this process began; what is not there by then never was */
 	bool dirty, forgotten;
 };
 

@@ -187,11 +187,17 @@ static void test_loss_of_power(void **state)
 	check_gone(host, "w");
 	json_decref(host_ok(host, method_volume_remove, json_pack("{s:s}", "volume", "v")));
 	host_lose_power(host);
-	/* The disk does not know of that, but the registry does. */
+	/* The disk does not have the renaming of the directory, but the registry knows. */
 	copy_string(host->volumes.volumes[0].name, NAME_SIZE, "v");
 	host->volumes.n = 1;
 	host_start(host);
 	check_gone(host, "v");
+	/* The registry is told of a volume before it is made. */
+	create(host, "c", "ann", "x");
+	host_lose_power(host);
+	host->volumes.n = 0;
+	host_start(host);
+	check_gone(host, "x");
 }
 
 static void test_unknown_ones(void **state)
