@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What outlives what: control killed, the supervisor killed, both."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import time
 import unittest
 
@@ -134,6 +136,38 @@ class Survival(unittest.TestCase):
             self.assertTrue(os.path.exists(f"/proc/{pid}"))
         for name in after:
             self.client.call("session.remove", session=name)
+
+    def test_state_of_a_later_version(self):
+        """Neither the ledger nor the registry is understood, nor touched; sessions go on until somebody can take them."""
+        self.client.call("session.create", template="minimal", id="goes-on", owner="ann", command=TALKER)
+        self.host.stop()
+        ledger, registry = self.host.run_dir / "ledger", self.host.state_dir / "control/registry.db"
+        before = ledger.read_bytes()
+        later = before[:8] + (int.from_bytes(before[8:12], "little") + 1).to_bytes(4, "little") + before[12:]
+        ledger.write_bytes(later)
+        self.host.start(wait=False)
+        self.assertEqual(self.host.process.wait(scaled(20)), 1)
+        self.host.process = None
+        self.assertIn("a later version's, which alone can take its sessions over", self.host.log())
+        self.assertEqual(ledger.read_bytes(), later)
+        ledger.write_bytes(before)
+
+        def version(number=None):
+            with contextlib.closing(sqlite3.connect(registry, isolation_level=None)) as file:
+                return file.execute(f"PRAGMA user_version{f' = {number}' if number else ''}").fetchone()
+
+        known = version()[0]
+        version(known + 1)
+        state = registry.read_bytes()
+        self.host.start(wait=False)
+        wait_until(lambda: "is of a later version of carrel" in self.host.log(), what="the refusal")
+        self.host.stop()
+        self.assertEqual(registry.read_bytes(), state)
+        version(known)
+        self.host.start()
+        self.client = self.host.client()
+        self.assertEqual(self.all_sessions()["goes-on"]["owner"], "ann")
+        self.assertEqual(self.client.call("exec.run", session="goes-on", command=["echo", "here"])["stdout"], "here\n")
 
     def test_control_of_another_version_is_refused(self):
         old = self.host.program
