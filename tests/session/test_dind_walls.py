@@ -222,6 +222,9 @@ class Bombs(unittest.TestCase):
         self.create("neighbour")
         write = "mkdir -p /workspace/b; printf 'FROM busybox\\nRUN dd if=/dev/zero of=/bomb bs=1M count=4000\\n' > /workspace/b/Dockerfile"
         self.client.call("exec.run", session="bomber", command=["bash", "-c", write])
+        events = self.host.client()
+        self.addCleanup(events.close)
+        events.call("events.subscribe", session="bomber", kinds=["session.full"])
         before = self.disk_used()
         with self.assertRaises(RpcError) as caught:
             self.client.call("docker.build", session="bomber", context_path="b", image_tag="bomb")
@@ -229,11 +232,17 @@ class Bombs(unittest.TestCase):
         self.assertLess(self.disk_used() - before, SCRATCH_BYTES + (256 << 20))
         # Containers with data of their own, until there is no room for more.
         hoard = """for i in 1 2 3 4 5 6; do docker run --name hoard$i busybox sh -c 'head -c 220m /dev/zero > /data'; done
-            df --output=avail /var/lib/docker; docker rm -f hoard{1..6} > /dev/null; docker ps -aq"""
+            df --output=avail /var/lib/docker"""
         said = self.client.call("exec.run", session="bomber", command=["bash", "-c", hoard], timeout_seconds=60)
         self.assertIn("o space left on device", said["stderr"])
         self.assertRegex(said["stdout"], r"^Avail\n *\d{1,5}\n$")
         self.assertLess(self.disk_used() - before, SCRATCH_BYTES + (256 << 20))
+        # The backend is told, now or when the build had filled it, at the latest when it asks.
+        self.client.call("session.stats", session="bomber")
+        told = (events.notifications.pop(0) if events.notifications else events.receive())["params"]
+        self.assertEqual((told["session"], told["mount"]), ("bomber", "/var/lib/docker"))
+        freed = self.client.call("exec.run", session="bomber", command=["bash", "-c", "docker rm -f hoard{1..6} > /dev/null; docker ps -aq"], timeout_seconds=60)
+        self.assertEqual(freed["stdout"], "")
         # The daemon has thrown all that away and works; the neighbour noticed nothing.
         for name in ("bomber", "neighbour"):
             ran = self.client.call("docker.run", session=name, image="busybox", command=["echo", "well"], auto_remove=True)
