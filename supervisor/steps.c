@@ -37,6 +37,8 @@ static int undo_slot(struct session *session)
 
 	if (slot == 0)
 		return 0;
+	/* A network that was made ahead came with the number, whether or not its own step was reached. */
+	netns_slot_release(&session->net);
 	/* The kernel takes the interface away a moment after the namespace died; slots_link_gone() comes back here. */
 	if (netns_slot_exists(super->netns, slot))
 		return -EAGAIN;
