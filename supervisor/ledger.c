@@ -71,9 +71,9 @@ static int newest(int fd, uint32_t slot, struct place *ret)
 
 static int write_head(int fd, const struct ledger_head *head, uint32_t n_slots)
 {
-	if (ftruncate(fd, 0) < 0 || ftruncate(fd, place_offset(n_slots + 1, 0)) < 0)
-		return -errno;
-	return pwrite(fd, head, sizeof(*head), 0) == sizeof(*head) ? 0 : -EIO;
+	int r = ftruncate(fd, 0) < 0 ? -errno : -posix_fallocate(fd, 0, place_offset(n_slots + 1, 0));
+
+	return r < 0 ? r : pwrite(fd, head, sizeof(*head), 0) == sizeof(*head) ? 0 : -EIO;
 }
 
 int ledger_open(int run_fd, uint32_t n_slots, const char *boot_id, struct ledger *ret)
@@ -99,9 +99,8 @@ int ledger_open(int run_fd, uint32_t n_slots, const char *boot_id, struct ledger
 		head.n_slots = n_slots = there.n_slots;
 	if (!of_this_boot)
 		r = write_head(fd, &head, n_slots);
-	else if (ftruncate(fd, place_offset(n_slots + 1, 0)) < 0)
-		r = -errno;
-	else if (pwrite(fd, &head, sizeof(head), 0) != sizeof(head))
+	else if ((r = -posix_fallocate(fd, 0, place_offset(n_slots + 1, 0))) == 0 &&
+		 pwrite(fd, &head, sizeof(head), 0) != sizeof(head))
 		r = -EIO;
 	if (r < 0)
 		return r;

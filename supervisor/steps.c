@@ -69,6 +69,10 @@ static int make_output(int dir_fd, int *ret_fd)
 	_close_ int fd = openat(dir_fd, "output", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || ftruncate(fd, OUTPUT_FILE_BYTES) < 0)
 		return -errno;
+	/* The rest init can do without; to write a header for which there is no room would be its end. */
+	int r = -posix_fallocate(fd, 0, sizeof(struct output_header));
+	if (r < 0)
+		return r;
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }

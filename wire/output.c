@@ -2,6 +2,12 @@
 #include "wire/output.h"
 
 #include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* since Linux 5.14; headers of musl's are older */
+#endif
 
 /*
  * One writer, any number of readers, who never wait for each other. The writer moves the tail before it
@@ -40,6 +46,29 @@ static void ring_put(struct output_header *header, uint64_t position, const void
 		first = n;
 	memcpy(ring + at, data, first);
 	memcpy(ring, (const uint8_t *)data + first, n - first);
+}
+
+/*
+ * The file has no pages until they are written to, and where the host's memory file system has no room for one that
+ * would be a SIGBUS. In the first lap they are asked for (madvise(2), MADV_POPULATE_WRITE): true when they are there.
+ */
+static bool has_pages(struct output_header *header, uint64_t position, uint64_t n)
+{
+	const uintptr_t ring = (uintptr_t)(header + 1), page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	if (position >= header->ring_bytes)
+		return true;
+	if (n > header->ring_bytes - position)
+		n = header->ring_bytes - position;
+	const uintptr_t from = (ring + position) & ~(page - 1);
+	return madvise((void *)from, ring + position + n - from, MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
+}
+
+static void drop(struct output_header *header, uint64_t n)
+{
+	uint64_t dropped = atomic_load_explicit(&header->dropped_bytes, memory_order_relaxed);
+
+	atomic_store_explicit(&header->dropped_bytes, dropped + n, memory_order_relaxed);
 }
 
 static uint32_t ring_record_length(const struct output_header *header, uint64_t position)
@@ -84,6 +113,10 @@ void output_append(
 		};
 		uint64_t head = atomic_load_explicit(&header->head, memory_order_relaxed);
 
+		if (!has_pages(header, head, record_bytes(record.length))) {
+			drop(header, n);
+			return;
+		}
 		make_room(header, head, record_bytes(record.length));
 		ring_put(header, head, &record, sizeof(record));
 		ring_put(header, head + sizeof(record), bytes, record.length);

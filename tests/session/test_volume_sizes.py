@@ -4,6 +4,7 @@ power cut, and never mounted twice; and what becomes of everything when that dis
 
 import ctypes
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ MIB = 1 << 20
 SIZE = 16 * MIB
 SIZED = {"path": "/sized", "size_bytes": SIZE, "uid": 1000, "gid": 1000, "mode": "0700"}
 PLAIN = {"path": "/plain", "uid": 1000, "gid": 1000}
+RUN_SIZE = 8 * MIB
 CLONE_NEWNS = 0x00020000
 
 
@@ -80,7 +82,12 @@ class Sized(unittest.TestCase):
     def setUpClass(cls):
         cls.disk = Disk(128)
         cls.addClassCleanup(cls.disk.close)
-        cls.host = Host(state_base=cls.disk.at)
+        run = cls.disk.dir / "run"
+        run.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={RUN_SIZE},mode=0755", "run", run], check=True)
+        cls.addClassCleanup(subprocess.run, ["umount", run], check=True)
+        cls.host = Host(state_base=cls.disk.at, config={"run_dir": str(run / "r")})
+        cls.host.run_dir = run / "r"
         cls.host.write_template("with", {**cls.host.template("minimal"), "volumes": [SIZED, PLAIN]})
         cls.host.carrel("image", "build", "minimal", "--state-dir", str(cls.host.state_dir), "--config", str(cls.host.config_dir))
         cls.host.write_template("larger", {**cls.host.template("minimal"), "volumes": [{**SIZED, "size_bytes": 2 * SIZE}, PLAIN]})
@@ -261,7 +268,10 @@ class Sized(unittest.TestCase):
             self.assertEqual((error.kind, error.data["errno"]), ("failed", "ENOSPC"), error)
         error = self.write_until_refused()
         self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "registry", "ENOSPC"), error)
-        self.assertEqual(error.data["retry_after_ms"], 1000)
+        # From then on nothing is begun.
+        error = self.refuses(self.client.call, "session.create", template="minimal", id="refused")
+        self.assertEqual((error.kind, error.data["step"], error.data["retry_after_ms"]), ("failed", "registry", 1000), error)
+        self.assertEqual(self.refuses(self.client.call, "session.get", session="refused").kind, "not_found")
         self.assertEqual(self.health(), "degraded")
         self.look_at(live, pids)
         # Control starts, each time with a little to write, until not even that can be written.
@@ -288,6 +298,38 @@ class Sized(unittest.TestCase):
         self.restart()
         self.assertEqual({v["name"] for v in self.client.call("volume.list")["volumes"]} & {"well", "good"}, {"well", "good"})
         wait_until(lambda: self.client.call("session.get", session=session["id"])["state"] == "ended", what="ended")
+
+    def test_full_run_directory(self):
+        """What sessions have there already they keep; output that there is no room for is counted, and ends nobody."""
+        flood = f"i=0; while [ $i -lt 3000 ]; do echo {'x' * 60}; i=$((i+1)); done; echo spoke"
+        loop = f"while :; do if [ -e /tmp/go ]; then {flood}; rm /tmp/go; fi; sleep 0.02; done"
+        talker = self.client.call("session.create", template="minimal", command=["/bin/sh", "-c", loop])
+
+        def talk():
+            self.client.call("exec.run", session=talker["id"], command=["/bin/sh", "-c", "touch /tmp/go; while [ -e /tmp/go ]; do sleep 0.02; done"])
+
+        filler = self.host.run_dir / "filler"
+        self.addCleanup(filler.unlink, True)
+        with open(filler, "wb", buffering=0) as file, self.assertRaises(OSError):
+            while True:
+                file.write(bytes(4096))
+        error = self.refuses(self.client.call, "session.create", template="minimal")
+        self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "directory", "ENOSPC"), error)
+        talk()
+        self.assertEqual(self.run_in(talker, "echo lives").strip(), "lives")
+        self.client.call("session.pause", session=talker["id"])
+        self.client.call("session.resume", session=talker["id"])
+        filler.unlink()
+        talk()
+
+        def spoke(page={"next": 0, "more": True}):
+            while page["more"]:
+                page = self.client.call("session.logs", session=talker["id"], since=page["next"])
+            return "spoke" in json.dumps(page)
+
+        wait_until(spoke, what="output")
+        self.assertEqual(self.client.call("session.get", session=talker["id"])["state"], "ready")
+        self.client.call("session.create", template="minimal")
 
     def immutable(self, on, *paths):
         subprocess.run(["chattr", "+i" if on else "-i", *(self.host.state_dir / p for p in paths)], check=True)
