@@ -33,7 +33,7 @@ def flat(path):
 class LimitedHost(unittest.TestCase):
     """A host that refuses to start where a controller is missing, as is the default; one for all tests of a module."""
 
-    host = client = None
+    host = client = neighbour = quiet = None
 
     @classmethod
     def open(cls, **templates):
@@ -45,18 +45,21 @@ class LimitedHost(unittest.TestCase):
             shutil.copy(pathlib.Path(PROGRAMS) / program, host.state_dir / "rootfs/minimal/0/bin")
         unittest.addModuleCleanup(host.close)
         host.start()
-        LimitedHost.client = host.client()
+        LimitedHost.client, LimitedHost.neighbour = host.client(), None
 
     def setUp(self):
+        """The neighbour stays from test to test: it is not to notice any of them."""
         self.requests = None
-        self.neighbour = self.create("neighbour", ["prober", "serve", str(NEIGHBOUR_PORT)])
-        self.wait_for_output("neighbour", "serving")
-        self.quiet = statistics.median(self.request() for _ in range(QUIET_REQUESTS))
+        if not LimitedHost.neighbour:
+            LimitedHost.neighbour = self.create("neighbour", ["prober", "serve", str(NEIGHBOUR_PORT)])
+            self.wait_for_output("neighbour", "serving")
+            LimitedHost.quiet = statistics.median(self.request() for _ in range(QUIET_REQUESTS))
         self.requests = []
 
     def tearDown(self):
         for session in self.client.call("session.list")["sessions"]:
-            self.client.call("session.remove", session=session["id"])
+            if session["id"] != "neighbour":
+                self.client.call("session.remove", session=session["id"])
 
     # ---- sessions
 

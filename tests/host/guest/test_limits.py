@@ -176,17 +176,17 @@ class Processor(LimitedHost):
         self.assertEqual(events[-1]["limit"], "cpus")
         self.assertGreater(events[-1]["throttled_ms"], 1000)
 
-    def measure(self, name, seconds=4.0):
-        """The share of one processor that a session used while time passed."""
-        usage = lambda: flat(self.cgroup(name) / "cpu.stat")  # noqa: E731
+    def measure(self, *names, seconds=3.0):
+        """The share of one processor that each of the sessions used while time passed, and the last one's figures."""
+        usage = lambda: [flat(self.cgroup(name) / "cpu.stat") for name in names]  # noqa: E731
         before, begun = usage(), time.monotonic()
         time.sleep(seconds)  # what is measured is what happens meanwhile
         after, passed = usage(), time.monotonic() - begun
-        return (after["usage_usec"] - before["usage_usec"]) / 1e6 / passed, after
+        return [(b["usage_usec"] - a["usage_usec"]) / 1e6 / passed for a, b in zip(before, after)], after[-1]
 
     def test_throttled(self):
         self.hostile("spin", "2", limits={"cpus": 0.2})
-        share, stat = self.measure("hostile")
+        (share,), stat = self.measure("hostile")
         self.assertGreater(stat["nr_throttled"], 5)
         self.assertLess(share, 0.2 * 1.3)  # of a period at either end more than of the others may have been counted
         self.assertGreater(share, 0.02)
@@ -197,14 +197,13 @@ class Processor(LimitedHost):
         """What keeps a session at its limit is the limit, not the machine."""
         self.hostile("spin", "1", name="free", limits={"cpus": 2.0})
         self.hostile("spin", "1", name="bound", limits={"cpus": 0.1})
-        free, _ = self.measure("free")
-        bound, _ = self.measure("bound")
+        (free, bound), _ = self.measure("free", "bound")
         self.assertGreater(free, 3 * bound)
 
     def test_pause_stops_it(self):
         self.hostile("spin", "1")
         self.client.call("session.pause", session="hostile")
-        share, _ = self.measure("hostile", 1.0)
+        (share,), _ = self.measure("hostile", seconds=1.0)
         self.assertEqual(share, 0)
 
 
@@ -217,7 +216,7 @@ class Space(LimitedHost):
         self.assertEqual(said[2], "No space left on device")
         self.assertLessEqual(int(said[1]), 16 * MIB)
         self.assertGreater(int(said[1]), 15 * MIB)
-        self.others_have_room()
+        self.others_have_room("/")
 
     def test_root_inodes(self):
         self.hostile("files", "/", limits={"root_inodes": 300})
@@ -225,16 +224,19 @@ class Space(LimitedHost):
         self.assertEqual(said[2], "No space left on device")
         self.assertLessEqual(int(said[1]), 300)
         self.assertGreater(int(said[1]), 250)
-        self.others_have_room()
+        self.others_have_room("/")
 
     def test_shm_bytes(self):
         self.hostile("fill", "/dev/shm/full", limits={"shm_bytes": MIB})
         said = self.wait_for_output("hostile", r"wrote (\d+): (.*)")
         self.assertEqual((int(said[1]), said[2]), (MIB, "No space left on device"))
-        self.others_have_room()
+        self.others_have_room("/dev/shm")
 
-    def others_have_room(self):
-        self.assertEqual(self.client.call("session.get", session="hostile")["state"], "ready")
+    def others_have_room(self, mount):
+        session = self.client.call("session.get", session="hostile")
+        self.assertEqual(session["state"], "ready")
+        full = [s for s in self.stats("hostile")["space"] if min(s["bytes"]["free"], s["inodes"]["free"]) == 0]
+        self.assertEqual([s["mount"] for s in full], [mount])
         self.hostile("fill", "/small", name="other", limits={"root_bytes": 2 * MIB})
         self.assertGreater(int(self.wait_for_output("other", r"wrote (\d+)")[1]), MIB)
         pathlib.Path(self.host.dir / "probe").write_bytes(b"x" * MIB)
