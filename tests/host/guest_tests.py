@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes into the guest to test carrel there: the installed programs, the tests, their static programs."""
 
+import os
 import pathlib
 import shlex
 import sys
@@ -14,6 +15,10 @@ VERSIONS = {"0.1.0": "", "0.1.1": "-Dnext_formats=true"}
 FOLDERS = ("session", "lib", "host/guest")
 PROGRAMS = [TESTS / name for name in  # there is no compiler in the guest
             ("session/prober.c", "session/escaper.c", "session/bomber.c", "host/guest/hostile.c")]
+
+# Linked to libraries that the guest has, but for the last.
+BUILT = ("tests/session/netns_test", "tests/session/netns_list_test")
+CMOCKA = "/usr/lib/x86_64-linux-gnu/libcmocka.so.0"
 
 sys.path.insert(0, str(TESTS / "session"))
 from carrel_host import compile_static  # noqa: E402
@@ -30,6 +35,10 @@ def payload(shell_command, root):
     for source in PROGRAMS:
         program = compile_static(source, directory)
         made.put(program, f"/carrel/programs/{pathlib.Path(program).name}")
+    build = pathlib.Path(os.environ.get("CARREL_BUILD") or pathlib.Path(root).parent / "gcc")
+    for source in (*(build / name for name in BUILT), pathlib.Path(CMOCKA).resolve()):
+        if source.exists():
+            made.put(source, f"/carrel/programs/{pathlib.Path(CMOCKA).name if 'cmocka' in source.name else source.name}")
     return made
 
 

@@ -31,6 +31,7 @@ TOGETHER = [
     "session/test_escape.py",
     "host/guest/test_delegation.py",
     "host/guest/test_network.py",
+    "host/guest/test_netns.py",
     "session/test_isolation.py",
     "session/test_inside.py",
     "session/test_exec.py",
