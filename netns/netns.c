@@ -323,7 +323,7 @@ void netns_slot_release(struct netns_slot *slot)
 	close_fdp(&slot->net_fd);
 }
 
-bool netns_slot_exists(_unused_ struct netns *netns, uint32_t slot)
+int netns_slot_exists(_unused_ struct netns *netns, uint32_t slot)
 {
 	_rtnl_batch_ struct rtnl_batch batch = { 0 };
 	struct rtnl_link link;
@@ -331,7 +331,10 @@ bool netns_slot_exists(_unused_ struct netns *netns, uint32_t slot)
 
 	link_name(slot, name);
 	rtnl_get_link(&batch, name);
-	return rtnl_send(&batch, &link, NULL, name) != -ENODEV;
+	int r = rtnl_send(&batch, &link, NULL, name);
+	if (r == -ENODEV)
+		return 0;
+	return r < 0 ? r : 1;
 }
 
 int netns_monitor_fd(const struct netns *netns)

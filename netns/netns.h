@@ -112,8 +112,8 @@ int netns_set_policy(struct netns *netns, const struct netns_slot *slot, enum ne
 /* Closes both descriptors; the interface goes away once nobody else holds the namespace. */
 void netns_slot_release(struct netns_slot *slot);
 
-/* Whether cr<slot> exists now. */
-bool netns_slot_exists(struct netns *netns, uint32_t slot);
+/* 1 or 0: whether cr<slot> exists now; or a negative errno: the kernel could not be asked. */
+int netns_slot_exists(struct netns *netns, uint32_t slot);
 
 /* Becomes readable when links have changed; then netns_gone() once. */
 int netns_monitor_fd(const struct netns *netns);

@@ -62,7 +62,7 @@ static uint32_t next_number(struct supervisor *super)
 	for (uint32_t i = 0; i < slots->n_new; i++) {
 		uint32_t slot = (slots->last + i) % slots->n_new + 1;
 		/* An interface that a former supervisor's spare left is gone in a moment; until then another number. */
-		if (slots->use[slot] != SLOT_FREE || netns_slot_exists(super->netns, slot))
+		if (slots->use[slot] != SLOT_FREE || netns_slot_exists(super->netns, slot) != 0)
 			continue;
 		slots->last = slot;
 		slots->use[slot] = SLOT_TAKEN;
@@ -139,7 +139,7 @@ void slots_close(struct supervisor *super)
 bool slots_are_leaving(const struct supervisor *super)
 {
 	for (uint32_t slot = 1; slot <= super->slots->n; slot++)
-		if (super->slots->use[slot] == SLOT_LEAVING && netns_slot_exists(super->netns, slot))
+		if (super->slots->use[slot] == SLOT_LEAVING && netns_slot_exists(super->netns, slot) > 0)
 			return true;
 	return false;
 }

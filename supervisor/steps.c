@@ -40,8 +40,9 @@ static int undo_slot(struct session *session)
 	/* A network that was made ahead came with the number, whether or not its own step was reached. */
 	netns_slot_release(&session->net);
 	/* The kernel takes the interface away a moment after the namespace died; slots_link_gone() comes back here. */
-	if (netns_slot_exists(super->netns, slot))
-		return -EAGAIN;
+	int r = netns_slot_exists(super->netns, slot);
+	if (r != 0)
+		return r < 0 ? r : -EAGAIN;
 	super->by_slot[slot] = NULL;
 	slots_give_back(super, slot);
 	return 0;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every system call of the supervisor while it creates a session fails once: the request fails with its step and
-errno, and nothing is left. strace injects the faults."""
+errno, and nothing is left. So does every one while it removes a session, and it is removed all the same. strace injects
+the faults."""
 
 import os
 import pathlib
@@ -22,6 +23,9 @@ PLAUSIBLE = {
     "sendto": "ENOBUFS", "fchmodat": "EPERM", "timerfd_settime": None, "read": None, "epoll_wait": None, "close": None,
 }
 
+
+# The same for what a removal calls beside those.
+REMOVING = {**PLAUSIBLE, "unlinkat": "EIO", "pidfd_send_signal": "EPERM", "renameat2": "ENOSPC", "recvfrom": "ENOBUFS"}
 
 STEPS = {"slot", "directory", "cgroup", "network", "rootfs", "init"}
 
@@ -64,21 +68,22 @@ class Faults(unittest.TestCase):
         now = snapshot(self.host)
         return {kind: now[kind] - self.base[kind] for kind in now if now[kind] - self.base[kind]}
 
-    def calls_of_a_creation(self):
+    def calls_of(self, *create_or_remove):
+        """What a creation and a removal call, or the one of them that is named."""
         log = self.host.dir / "trace"
-        tracer = self.trace("-o", str(log))
-        self.client.call("session.create", template="minimal", id="traced")
-        self.detach(tracer)
-        self.client.call("session.remove", session="traced")
+        for what in ("create", "remove"):
+            traced = what in create_or_remove
+            tracer = self.trace("-o", str(log)) if traced else None
+            self.client.call(f"session.{what}", **({"template": "minimal", "id": "traced"} if what == "create" else {"session": "traced"}))
+            if traced:
+                self.detach(tracer)
         text = log.read_text()
         log.unlink()
-        # From the request that came in to the answer that went out.
-        names = re.findall(r"^(\w+)\(", text, re.M)
-        return names
+        return re.findall(r"^(\w+)\(", text, re.M)
 
     def test_every_call_fails_once(self):
         self.base = snapshot(self.host)
-        names = self.calls_of_a_creation()
+        names = self.calls_of("create")
         self.clean()
         counted = {name: names.count(name) for name in dict.fromkeys(names) if PLAUSIBLE.get(name)}
         unknown = set(names) - set(PLAUSIBLE)
@@ -118,6 +123,37 @@ class Faults(unittest.TestCase):
               f"calls without a fault: {sorted(unknown)}")
         self.assertGreater(failed, 20)
         self.assertEqual(steps, STEPS - {"slot"})
+
+    def test_every_call_of_a_removal_fails_once(self):
+        self.base = snapshot(self.host)
+        names = self.calls_of("remove")
+        self.clean()
+        counted = {name: names.count(name) for name in dict.fromkeys(names) if REMOVING.get(name)}
+        outcomes = {}
+        for name, times in counted.items():
+            for when in range(1, times + 1):
+                with self.subTest(call=name, when=when):
+                    self.client.call("session.create", template="minimal", id="victim")
+                    tracer = self.trace("-e", f"trace={name}", "-e", f"inject={name}:error={REMOVING[name]}:when={when}", "-o", "/dev/null")
+                    try:
+                        self.client.call("session.remove", session="victim")
+                        outcome = "removed"
+                    except RpcError as e:
+                        outcome = e.kind
+                    except ConnectionError:
+                        outcome = "control started again"
+                    finally:
+                        self.detach(tracer)
+                    outcomes[outcome] = outcomes.get(outcome, 0) + 1
+                    self.assertIsNone(self.host.process.poll(), self.host.log())
+                    self.host.wait_for_api()
+                    self.client = self.host.client()
+                    for session in self.client.call("session.list")["sessions"]:
+                        self.client.call("session.remove", session=session["id"])
+                    self.clean()
+        print(f"\n  {sum(outcomes.values())} faults: {outcomes}")
+        self.assertLessEqual(set(outcomes), {"removed", "failed", "unavailable", "control started again"})
+        self.assertGreater(sum(outcomes.values()), 10)
 
     def test_every_step_fails_by_itself(self):
         """The same by means of the host: something is in the way of each step."""
