@@ -284,6 +284,7 @@ static int fill_record(struct create *create, struct record *record)
 	const struct template *template = create->template;
 	const json_t *idle = json_object_get(create->params, "idle_timeout_seconds");
 	uint64_t ttl = create->ttl_ns;
+	const json_t *labels = json_object_get(create->params, "labels");
 	const char *profile = volumes_hostname(template, &create->volumes);
 	const char *hostname = profile ? profile : template->constant_hostname;
 
@@ -295,12 +296,14 @@ static int fill_record(struct create *create, struct record *record)
 	record->expires_at_ns = ttl == NEVER ? NEVER : record->created_at_ns + ttl;
 	record->expires_boot_ns = ttl == NEVER ? NEVER : record->last_activity_boot_ns + ttl;
 	record->idle_ns = idle ? duration_ns(idle) : template->idle_ns;
-	record->labels = json_deep_copy(json_object_get(create->params, "labels"));
+	record->labels = json_deep_copy(labels);
 	record->limits = session_limits_json(&create->limits, 0);
 	record->volumes = volumes_json(template, &create->volumes);
 	record->key = steal_ptr(&create->key);
 	memcpy(record->fingerprint, create->fingerprint, SHA256_SIZE);
-	int r = copy_string(record->id, sizeof(record->id), create->id);
+	int r = !record->limits || !record->volumes || (labels && !record->labels) ? -ENOMEM : 0;
+	if (r == 0)
+		r = copy_string(record->id, sizeof(record->id), create->id);
 	if (r == 0)
 		r = copy_string(record->host_id, sizeof(record->host_id), create->id);
 	if (r == 0)
@@ -386,10 +389,9 @@ static void begin(struct create *create, int spec_fd, struct session *member)
 	}
 	if (member) {
 		pool_claim(session, member);
-	} else {
+	} else if ((r = volumes_hold(session)) == 0) {
 		session->create = steal_ptr(&request);
 		session->spec_fd = steal_fd(&spec);
-		volumes_hold(session);
 		list_append(&lifecycle->launch, &session->of_launch);
 	}
 	session_emit(session, "session.created", NULL);
@@ -398,6 +400,8 @@ static void begin(struct create *create, int spec_fd, struct session *member)
 	session_arm_deadline(session);
 	session_wait(session, create->call, create->wait_for, NEVER,
 		create->wanted ? WAITER_CREATED | WAITER_ENSURES : WAITER_CREATED);
+	if (r < 0)
+		session_failed_to_start(session, "volumes", r, "%s", strerror(-r));
 }
 
 void session_create(struct call *call, const struct wanted *wanted)

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "control/json.h"
 #include "control/lifecycle.h"
 #include "control/visibility.h"
 
@@ -259,7 +260,7 @@ json_t *volumes_json(const struct template *template, const struct volume_choice
 
 	for (size_t i = 0; i < template->n_volumes; i++)
 		if (choices->at[i].name[0])
-			json_array_append_new(array,
+			json_append(&array,
 				json_pack("{s:s, s:s, s:b}", "name", choices->at[i].name, "path",
 					template->volumes[i].path, "persistent", (int)choices->at[i].persistent));
 	return array;
