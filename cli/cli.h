@@ -153,6 +153,8 @@ enum exit_code run_drain(struct cli *cli);
 enum exit_code run_health(struct cli *cli);
 enum exit_code run_template_list(struct cli *cli);
 enum exit_code run_template_show(struct cli *cli);
+enum exit_code run_pool_list(struct cli *cli);
+enum exit_code run_pool_resize(struct cli *cli);
 enum exit_code run_image_list(struct cli *cli);
 enum exit_code run_image_build(struct cli *cli);
 enum exit_code run_image_remove(struct cli *cli);

@@ -123,6 +123,59 @@ enum exit_code run_template_show(struct cli *cli)
 	return run_info(cli);
 }
 
+/* ---- pools ---- */
+
+static void add_pool(struct table *table, const json_t *pool)
+{
+	static const char *const counts[] = { "size", "ready", "starting", "claims", "misses" };
+	char text[32];
+
+	table_add(table, text_of(pool, "template"));
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		const json_int_t n = json_integer_value(json_object_get(pool, counts[i]));
+		snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, n);
+		table_add(table, text);
+	}
+}
+
+enum exit_code run_pool_list(struct cli *cli)
+{
+	static const struct column columns[] = { { "TEMPLATE" }, { "WANTED", .right = true },
+		{ "READY", .right = true }, { "STARTING", .right = true }, { "CLAIMS", .right = true },
+		{ "MISSES", .right = true }, { 0 } };
+	_failure_ struct failure why = { 0 };
+	_table_ struct table table;
+	json_t *result = NULL, *pool;
+	size_t i;
+
+	table_init(&table, &cli->out, columns);
+	if (cli->n_words > 0)
+		json_object_set_new(cli->params, "template", json_string(cli->words[0]));
+	if (cli_ask(cli, CLIENT_PROMPT_MS, &result, &why) < 0)
+		return cli_failed(cli, &why);
+	if (cli->json) {
+		print_json(cli, json_object_get(result, "pools"));
+	} else {
+		json_array_foreach (json_object_get(result, "pools"), i, pool)
+			add_pool(&table, pool);
+		table_print(&table, stdout);
+	}
+	json_decref(result);
+	return EXIT_OK;
+}
+
+enum exit_code run_pool_resize(struct cli *cli)
+{
+	char *end;
+	const unsigned long size = strtoul(cli->words[1], &end, 10);
+
+	if (cli->words[1][0] < '0' || cli->words[1][0] > '9' || *end || size > INT32_MAX)
+		return cli_fail(cli, EXIT_USAGE, 0, "%s: wants a number of sessions", cli->words[1]);
+	json_object_set_new(cli->params, "template", json_string(cli->words[0]));
+	json_object_set_new(cli->params, "size", json_integer((json_int_t)size));
+	return run_info(cli);
+}
+
 /* ---- check ---- */
 
 /* A remedy, and the features that all have it, once: where the first of them stands. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools: sessions made ahead, frozen, and claimed in a moment by whoever asks for nothing special."""
 
+import json
 import os
 import pathlib
 import signal
@@ -113,6 +114,24 @@ class Pools(Base):
         with self.assertRaises(RpcError) as caught:
             self.client.call("pool.set", template="none", size=1)
         self.assertEqual((caught.exception.kind, caught.exception.data["path"]), ("not_found", "template"))
+
+    def test_from_the_command_line(self):
+        self.filled()
+        self.create(env={})
+        self.filled()
+        self.assertEqual([line.split() for line in self.host.carrel("pool", "list").stdout.splitlines()],
+                         [["TEMPLATE", "WANTED", "READY", "STARTING", "CLAIMS", "MISSES"], ["minimal", "2", "2", "0", "1", "0"]])
+        self.assertEqual(json.loads(self.host.carrel("pool", "list", "--json", "minimal").stdout), [self.pool()])
+        resized = json.loads(self.host.carrel("pool", "resize", "minimal", "1", "--json").stdout)
+        self.assertEqual((resized["template"], resized["size"]), ("minimal", 1))
+        self.filled(1)
+        for words, said in ((("list", "none"), "no template none"), (("resize", "minimal", "many"), "number of sessions"),
+                            (("resize", "minimal", "20000"), "size")):
+            with self.subTest(words):
+                result = self.host.carrel("pool", *words, check=False)
+                self.assertIn(said, result.stderr)
+                self.assertNotEqual(result.returncode, 0)
+        self.assertEqual(self.host.carrel("complete", "2", "--", "pool", "resize", "").stdout.split(), ["browser-host", "minimal"])
 
     def test_a_member_that_ends_is_replaced(self):
         self.filled()
