@@ -299,6 +299,10 @@ def name_of(pid):
         return ""
 
 
+def rss_bytes(pid):
+    return 1024 * int(re.search(r"^VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+
+
 def has_ended(pid):
     """A zombie has, too: what lost its parent is reaped by the host's PID 1 in its own time."""
     try:

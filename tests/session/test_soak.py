@@ -6,13 +6,12 @@ tables of the registry come to their size."""
 
 import os
 import pathlib
-import re
 import selectors
 import sqlite3
 import time
 import unittest
 
-from carrel_host import Host, own_network, scaled, snapshot, wait_until
+from carrel_host import Host, own_network, rss_bytes, scaled, snapshot, wait_until
 
 CYCLES = int(os.environ.get("CARREL_SOAK", "20000"))
 WARM_UP = 1000
@@ -24,10 +23,6 @@ STEPS = (("session.create", "id", {"template": "minimal"}), ("exec.run", "sessio
 
 def setUpModule():
     own_network()
-
-
-def rss_bytes(pid):
-    return 1024 * int(re.search(r"^VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
 
 
 class Worker:

@@ -6,17 +6,90 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 import unittest
 
-from carrel_host import Client, Host, has_ended, own_network, scaled, snapshot, wait_until
+from carrel_host import Client, Host, RpcError, has_ended, own_network, rss_bytes, scaled, snapshot, wait_until
 
 SESSIONS = 50
+RESTARTS = int(os.environ.get("CARREL_RESTARTS", "20"))
+RESTARTING = ("already_exists", "not_found", "unavailable", "failed", "invalid_state", "conflict", "busy")
+GROWTH_BYTES = 1 << 20
 TALKER = ["/bin/busybox", "sh", "-c", "echo hello; exec busybox sleep 1000"]
 
 
 def setUpModule():
     own_network()
+
+
+class Load(threading.Thread):
+    """Makes sessions, runs something in them and removes them, whether carrel is there or not."""
+
+    def __init__(self, host, number):
+        super().__init__(daemon=True)
+        self.host, self.name_of_session, self.over, self.done, self.wrong = host, f"load-{number}", threading.Event(), 0, []
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                client = Client(self.host.socket_path)
+            except OSError:
+                time.sleep(0.005)
+                continue
+            try:
+                self.cycle(client)
+            except (OSError, RpcError) as e:
+                # What a restart may do to a request; and what the one before it had made may be there.
+                if isinstance(e, RpcError) and e.kind not in RESTARTING:
+                    self.wrong.append(f"{e} {e.data}")
+            finally:
+                client.close()
+
+    def cycle(self, client):
+        name = self.name_of_session
+        client.call("session.create", template="minimal", id=name)
+        while not self.over.is_set():
+            if client.call("exec.run", session=name, command=["true"])["exit_code"] != 0:
+                self.wrong.append("exec")
+            client.call("session.remove", session=name)
+            self.done += 1
+            client.call("session.create", template="minimal", id=name)
+
+
+class Restarts(unittest.TestCase):
+    def test_again_and_again_under_load(self):
+        """CARREL_RESTARTS says how many times (20): nobody who was there before is lost, and nothing grows."""
+        host = Host(config={"audit": "none"}).start()
+        self.addCleanup(host.close)
+        client = host.client()
+        for i in range(SESSIONS):
+            client.call("session.create", template="minimal", id=f"kept-{i}")
+        before = {s["id"]: s for s in client.call("session.list", limit=200)["sessions"]}
+        inits, sizes = set(host.init_pids()), []
+        loads = [Load(host, i) for i in range(2)]
+        for load in loads:
+            load.start()
+        for i in range(RESTARTS):
+            control = host.control_pid()
+            host.stop(signal.SIGKILL if i % 2 else signal.SIGTERM)
+            if control:
+                wait_until(lambda: has_ended(control), what="control ended")
+            host.start()
+            sizes.append(rss_bytes(host.process.pid) + rss_bytes(wait_until(host.control_pid, what="control")))
+        for load in loads:
+            load.over.set()
+            load.join()
+            self.assertEqual(load.wrong, [])
+        client = host.client()
+        after = {s["id"]: s for s in client.call("session.list", limit=200)["sessions"]}
+        for name, session in before.items():
+            for member in ("state", "address", "created_at"):
+                self.assertEqual(after[name][member], session[member], f"{name} {member}")
+        self.assertEqual([pid for pid in inits if has_ended(pid)], [])
+        print(f"\n  {RESTARTS} restarts, {sum(load.done for load in loads)} sessions meanwhile, "
+              f"{(sizes[-1] - sizes[0]) >> 10} KiB grown", end=" ", flush=True)
+        self.assertLessEqual(min(sizes[-5:]) - min(sizes[:5]), GROWTH_BYTES)
 
 
 class Survival(unittest.TestCase):
