@@ -249,7 +249,7 @@ class Manual(unittest.TestCase):
 
     def test_carrel(self):
         page = self.page("carrel.1")
-        verbs = re.findall(r"^  ((?:image |template |volume )?[a-z]+)(?= |$)", self.carrel("help"), re.M)
+        verbs = re.findall(r"^  ((?:image |pool |template |volume )?[a-z]+)(?= |$)", self.carrel("help"), re.M)
         item = rf"^\.It (?:Xo\n\.)?Cm (?=(?:{'|'.join(verbs)})(?:\n| [A-Z]))"
         parts = re.split(item, page.split(".Sh ENVIRONMENT")[0], flags=re.M)
         known = {"json", "socket", "help"}
