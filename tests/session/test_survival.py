@@ -48,13 +48,17 @@ class Load(threading.Thread):
 
     def cycle(self, client):
         name = self.name_of_session
-        client.call("session.create", template="minimal", id=name)
+        try:
+            client.call("session.remove", session=name)
+        except RpcError as e:
+            if e.kind != "not_found":
+                raise
         while not self.over.is_set():
+            client.call("session.create", template="minimal", id=name)
             if client.call("exec.run", session=name, command=["true"])["exit_code"] != 0:
                 self.wrong.append("exec")
             client.call("session.remove", session=name)
             self.done += 1
-            client.call("session.create", template="minimal", id=name)
 
 
 class Restarts(unittest.TestCase):
@@ -71,6 +75,8 @@ class Restarts(unittest.TestCase):
         for load in loads:
             load.start()
         for i in range(RESTARTS):
+            done = sum(load.done for load in loads)
+            wait_until(lambda: sum(load.done for load in loads) > done, 20, "sessions meanwhile")
             control = host.control_pid()
             host.stop(signal.SIGKILL if i % 2 else signal.SIGTERM)
             if control:
