@@ -21,6 +21,10 @@ class Profile(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.host = Host(images=("minimal", "host"))
+        sized = cls.host.template("browser-host")
+        sized["volumes"][0]["size_bytes"] = 64 << 20
+        cls.host.write_template("browser-sized", sized)
+        cls.host.carrel("image", "build", "host", "--state-dir", str(cls.host.state_dir), "--config", str(cls.host.config_dir))
         cls.host.start()
 
     @classmethod
@@ -30,8 +34,8 @@ class Profile(unittest.TestCase):
     def setUp(self):
         self.client = self.host.client()
 
-    def ensure(self, owner, **params):
-        return self.client.call("session.ensure", template="browser-host", isolation="per-owner", owner=owner, **params)
+    def ensure(self, owner, template="browser-host", **params):
+        return self.client.call("session.ensure", template=template, isolation="per-owner", owner=owner, **params)
 
     def set_cookie(self, session, value):
         async def work():
@@ -71,22 +75,36 @@ class Profile(unittest.TestCase):
         self.client.call("session.remove", session=third["id"], volumes="remove")
 
     def test_a_browser_starts_after_everything_was_killed(self):
-        first = self.ensure("cat")
+        locks = self.kill_everything("browser-host", "cat")
+        self.assertTrue([p.name for p in locks.iterdir() if p.name.startswith("Singleton")], "the killed browser's locks")
+        self.browse_on("browser-host", "cat")
+
+    def test_one_with_a_file_system_of_its_own_starts_as_well(self):
+        file = self.kill_everything("browser-sized", "eve")
+        self.assertEqual(file.stat().st_size, 64 << 20)
+        self.browse_on("browser-sized", "eve")
+
+    def kill_everything(self, template, owner):
+        """With a cookie that was set in the session before; where the profile is."""
+        first = self.ensure(owner, template)
         self.set_cookie(first, "cats")
         self.client.call("session.stop", session=first["id"])
-        second = self.ensure("cat")
+        second = self.ensure(owner, template)
+        self.assertEqual(self.cookies(second), ["cats"])
         process, control = self.host.process, self.host.control_pid()
         inits = self.host.init_pids()
         process.kill()
         for pid in (control, *inits):
             os.kill(pid, signal.SIGKILL)
         process.wait(10)
-        locks = self.host.state_dir / "volumes" / second["volumes"][0]["name"]
-        self.assertTrue([p.name for p in locks.iterdir() if p.name.startswith("Singleton")], "the killed browser's locks")
+        self.killed = second["id"]
+        return self.host.state_dir / "volumes" / second["volumes"][0]["name"]
+
+    def browse_on(self, template, owner):
         self.host.start()
         self.client = self.host.client()
-        wait_until(lambda: self.client.call("session.get", session=second["id"])["state"] == "ended", what="ended")
-        third = self.ensure("cat")
+        wait_until(lambda: self.client.call("session.get", session=self.killed)["state"] == "ended", what="ended")
+        third = self.ensure(owner, template)
         self.assertEqual(self.cookies(third), ["cats"])
         self.client.call("session.remove", session=third["id"], volumes="remove")
 
