@@ -180,10 +180,29 @@ static int take_if_mine(const json_t *message, json_int_t id, json_t **ret_resul
 	return 1;
 }
 
+/* As take_if_mine(), of what came while another answer was waited for: answers come in any order. */
+static int take_queued(struct client *client, json_int_t id, json_t **ret_result, struct failure *why)
+{
+	json_t *message;
+	size_t i;
+
+	json_array_foreach (client->queue, i, message) {
+		int r = take_if_mine(message, id, ret_result, why);
+		if (r <= 0) {
+			json_array_remove(client->queue, i);
+			return r;
+		}
+	}
+	return 1;
+}
+
 int client_answer(struct client *client, json_int_t id, int timeout_ms, json_t **ret_result, struct failure *why)
 {
 	int64_t deadline = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
+	int queued = take_queued(client, id, ret_result, why);
 
+	if (queued <= 0)
+		return queued;
 	for (;;) {
 		json_t *message;
 		int r = read_value(client, deadline, &message, why);

@@ -9,7 +9,7 @@ struct client {
 	char *buffer; /* bytes that came but were not yet looked at: [start, end) of size */
 	size_t start, end, size;
 	json_int_t last_id;
-	json_t *queue; /* notifications that arrived while an answer was waited for */
+	json_t *queue; /* what arrived while another answer was waited for: notifications, answers */
 };
 
 enum {

@@ -88,6 +88,17 @@ export interface Logs {
 	ended: boolean;
 }
 
+export interface Room {
+	limit: number;
+	free: number;
+}
+
+export interface Space {
+	mount: string;
+	bytes: Room;
+	inodes: Room;
+}
+
 export interface Stats {
 	session: string;
 	memory: Record<string, number | null> | null;
@@ -98,6 +109,7 @@ export interface Stats {
 	ports?: any;
 	pressure: any;
 	limits: Record<string, LimitValue>;
+	space: Array<Space> | null;
 }
 
 export interface Version {

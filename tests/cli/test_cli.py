@@ -373,7 +373,7 @@ class Host(CliTest):
 class Help(CliTest):
     def verbs(self):
         overview = self.run_cli("help").stdout
-        return overview, re.findall(r"^  ((?:image |template |volume )?[a-z]+)(?= |$)", overview, re.M)
+        return overview, re.findall(r"^  ((?:image |pool |template |volume )?[a-z]+)(?= |$)", overview, re.M)
 
     def test_every_verb_explains_itself(self):
         overview, verbs = self.verbs()

@@ -10,7 +10,7 @@ from ._base import UNSET, Error, Unset, given
 
 __all__ = [
     "SessionState", "EndReason", "Isolation", "End", "Endpoint", "LimitValue", "Step", "Session", "EnsuredSession",
-    "SessionList", "LogEntry", "Logs", "Stats", "Version", "Hello", "Health", "CheckItem", "Check",
+    "SessionList", "LogEntry", "Logs", "Room", "Space", "Stats", "Version", "Hello", "Health", "CheckItem", "Check",
     "TemplateEndpoint", "Template", "TemplateList", "ExecResult", "Gone", "Event", "Subscription", "StreamOffer",
     "FileStat", "FileEntry", "FileList", "FileContent", "FileStream", "Transfer", "Removed", "Started", "Ended",
     "OpenedTerminal", "Exec", "ExecList", "PublishedPort", "Limits", "NotFound", "AlreadyExists", "Conflict",
@@ -106,6 +106,17 @@ class Logs(TypedDict):
     ended: bool
 
 
+class Room(TypedDict):
+    limit: int
+    free: int
+
+
+class Space(TypedDict):
+    mount: str
+    bytes: Room
+    inodes: Room
+
+
 class Stats(TypedDict):
     session: str
     memory: dict[str, float | None] | None
@@ -116,6 +127,7 @@ class Stats(TypedDict):
     ports: NotRequired[Any]
     pressure: Any
     limits: dict[str, LimitValue]
+    space: list[Space] | None
 
 
 class Version(TypedDict):
