@@ -30,14 +30,24 @@ static inline int sys_result(long r)
 	return r < 0 ? -errno : (int)r;
 }
 
-/* Resolves PATH with DIR as the root: neither "..", nor an absolute path or link leads out of it. */
+enum { OPEN_TRIES = 64 };
+
+/*
+ * Resolves PATH with DIR as the root: neither "..", nor an absolute path or link leads out of it. The kernel gives up a
+ * path with ".." when anything was renamed or mounted meanwhile, on the whole host, and wants to be asked again
+ * (openat2(2), EAGAIN).
+ */
 static inline int sys_open_in_root(int dir, const char *path, int flags)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned int)flags | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
-	return sys_result(syscall(SYS_openat2, dir, path, &how, sizeof(how)));
+	int fd = -EAGAIN;
+
+	for (int i = 0; i < OPEN_TRIES && fd == -EAGAIN; i++)
+		fd = sys_result(syscall(SYS_openat2, dir, path, &how, sizeof(how)));
+	return fd;
 }
 
 /* Opens PATH as the caller sees it, but through none of the links of /proc that are not what they look like. */
