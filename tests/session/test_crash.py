@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crash matrix: each daemon, and then both, are killed at each call by which it changes anything, while sessions are
-made, ended, claimed and removed; and carrel-init at each call by which it sets a session up. After every kill the world
-comes to rest in a moment: who lived lives, nothing is left over, no volume is held by the dead or by two. strace
-enumerates the calls and delivers the signal on entering one, before it has done anything; that is after all that the call
-before it did."""
+made, ended, claimed and removed. After every kill the world comes to rest in a moment: who lived lives, nothing is left
+over, no volume is held by the dead or by two. strace enumerates the calls and delivers the signal on entering one, before
+it has done anything; that is after all that the call before it did."""
 
 import os
 import pathlib
