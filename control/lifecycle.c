@@ -59,21 +59,27 @@ static void ignore_answer(void *owner _unused_, struct msg *answer _unused_)
 {
 }
 
-void lifecycle_tell_noted(struct lifecycle *lifecycle, const char *id)
+int lifecycle_tell_noted(struct lifecycle *lifecycle, const char *id)
 {
-	super_link_tell(&lifecycle->super, SUPER_NOTED, id, ignore_answer, lifecycle);
+	return super_link_tell(&lifecycle->super, SUPER_NOTED, id, ignore_answer, lifecycle);
 }
 
-/* With the disk full, too: how a session ended may be forgotten then, but not that its resources are wanted back. */
-static void tell_ends_noted(struct lifecycle *lifecycle)
+/*
+ * With the disk full, too: how a session ended may be forgotten then, but not that its resources are wanted back. 0, or
+ * negative when one could not be told, for want of memory.
+ */
+static int tell_ends_noted(struct lifecycle *lifecycle)
 {
+	int r = 0;
+
 	for (struct list *l = lifecycle->dirty.next; l != &lifecycle->dirty; l = l->next) {
 		struct session *session = container_of(l, struct session, of_dirty);
 		if (!session->init_gone || session->noted)
 			continue;
-		session->noted = true;
-		lifecycle_tell_noted(lifecycle, session->record.host_id);
+		session->noted = lifecycle_tell_noted(lifecycle, session->record.host_id) == 0;
+		r = session->noted ? r : -ENOMEM;
 	}
+	return r;
 }
 
 static void settle_written(struct lifecycle *lifecycle)
@@ -124,8 +130,8 @@ static void flush(struct lifecycle *lifecycle)
 	list_init(&written);
 	for (struct list *l = lifecycle->dirty.next; l != &lifecycle->dirty; l = l->next)
 		list_append(&written, &container_of(l, struct session, of_dirty)->of_written);
-	tell_ends_noted(lifecycle);
-	if (r == 0)
+	int told = tell_ends_noted(lifecycle);
+	if (r == 0 && told == 0)
 		settle_written(lifecycle);
 	else
 		loop_arm(lifecycle_loop(lifecycle), &lifecycle->flush, boottime_ns() + WRITE_AGAIN_NS);

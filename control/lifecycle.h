@@ -68,8 +68,8 @@ size_t lifecycle_n_live(const struct lifecycle *lifecycle);
 /* Something is to be written: arranges for a transaction at the start of the next round. */
 void lifecycle_flush_soon(struct lifecycle *lifecycle);
 
-/* Tells the supervisor, which keeps how a session ended until then, that it is written down here. */
-void lifecycle_tell_noted(struct lifecycle *lifecycle, const char *id);
+/* Tells the supervisor, which keeps how a session ended until then, that it is written down here. 0 or a negative errno. */
+int lifecycle_tell_noted(struct lifecycle *lifecycle, const char *id);
 
 /* An ended session joins those that are kept; the oldest of them may have to go. */
 void lifecycle_keep_ended(struct lifecycle *lifecycle, struct session *session);
