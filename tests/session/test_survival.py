@@ -10,12 +10,13 @@ import threading
 import time
 import unittest
 
-from carrel_host import TIME_SCALE, Client, Host, RpcError, has_ended, own_network, rss_bytes, scaled, snapshot, wait_until
+from carrel_host import TIME_SCALE, Client, Host, RpcError, children, has_ended, own_network, rss_bytes, scaled, snapshot, wait_until
 
 SESSIONS = 50
 RESTARTS = int(os.environ.get("CARREL_RESTARTS", "20" if TIME_SCALE == 1 else "6"))
 RESTARTING = ("already_exists", "not_found", "unavailable", "failed", "invalid_state", "conflict", "busy")
 GROWTH_BYTES = 1 << 20
+DYING = ["/bin/busybox", "sh", "-c", "trap 'exit 5' TERM; echo dying; busybox sleep 1000 & wait"]
 TALKER = ["/bin/busybox", "sh", "-c", "echo hello; exec busybox sleep 1000"]
 
 
@@ -194,13 +195,12 @@ class Survival(unittest.TestCase):
         before = self.client.call("session.create", template="minimal", id="goes-on", owner="ann", labels={"a": "b"}, command=TALKER)
         self.client.call("session.create", template="minimal", id="paused", command=TALKER)
         self.client.call("session.pause", session="paused")
-        self.client.call("session.create", template="minimal", id="ends",
-                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 1; exit 5"])
+        self.client.call("session.create", template="minimal", id="ends", command=DYING)
         ends = max(self.host.init_pids())
         inits = set(self.host.init_pids())
         version = self.next_version()
         self.host.stop()
-        wait_until(lambda: not os.path.lexists(f"/proc/{ends}/exe"), what="the session ended")
+        self.end(ends)
         self.host.start()
         self.client = self.host.client()
         self.assertEqual(self.client.call("hello")["version"], version)
@@ -260,24 +260,23 @@ class Survival(unittest.TestCase):
 
     def test_session_ends_while_control_is_down(self):
         """Its end is told to the next control, which has the exit code from the output that was kept for it."""
-        self.client.call("session.create", template="minimal", id="ends",
-                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 0.3; exit 5"])
+        self.client.call("session.create", template="minimal", id="ends", command=DYING)
         control, init = self.host.control_pid(), self.host.init_pids()[0]
         os.kill(control, signal.SIGSTOP)  # it hears nothing from here on
-        wait_until(lambda: not os.path.exists(f"/proc/{init}"), what="the session ended")
+        self.end(init)
+        wait_until(lambda: not os.path.exists(f"/proc/{init}"), what="the supervisor reaped it")
         os.kill(control, signal.SIGKILL)
         self.reconnect()
         self.expect_exit_code_5()
 
     def test_session_ends_while_nobody_watches(self):
-        self.client.call("session.create", template="minimal", id="ends",
-                         command=["/bin/busybox", "sh", "-c", "echo dying; sleep 0.5; exit 5"])
+        self.client.call("session.create", template="minimal", id="ends", command=DYING)
         process, control, init = self.host.process, self.host.control_pid(), self.host.init_pids()[0]
         os.kill(control, signal.SIGSTOP)
         process.kill()
         os.kill(control, signal.SIGKILL)
         process.wait(10)
-        wait_until(lambda: not os.path.lexists(f"/proc/{init}/exe"), what="the session ended")
+        self.end(init)
         self.host.start()
         self.client = self.host.client()
         self.expect_exit_code_5()
@@ -295,6 +294,14 @@ class Survival(unittest.TestCase):
                 self.client = self.host.client()
                 self.expect_exit_code_5()
                 self.client.call("session.remove", session="ends")
+
+    @staticmethod
+    def end(init):
+        """The workload DYING ends, and with it the session of INIT."""
+        (workload,) = children(init)
+        wait_until(lambda: children(workload), what="its trap is set")
+        os.kill(workload, signal.SIGTERM)
+        wait_until(lambda: not os.path.lexists(f"/proc/{init}/exe"), what="the session ended")
 
     def expect_exit_code_5(self):
         ended = self.client.call("session.wait", session="ends", **{"for": "ended"}, timeout_seconds=10)
