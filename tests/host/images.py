@@ -15,6 +15,7 @@ ROOM_MIB = 512  # for what sessions write to their scratch
 
 def disk(root):
     """ROOT is a tree that `meson install --destdir` made. A file system that has what belongs into carrel's state_dir."""
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in NAMES:
         result = subprocess.run(
             [pathlib.Path(root) / "usr/bin/carrel", "image", "build", name, "--state-dir", STATE, "--config",
