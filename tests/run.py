@@ -16,6 +16,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parent.parent
 BUILD = TOP / "build"
 JOBS = os.cpu_count() or 2
+PROTOCOLS = ("rpc", "super", "init_link", "init_requests")  # between those who do not trust each other
 IDLE = ("nice", "-n", "19")
 ID_BASES = (524288, 1 << 30)  # of sessions that run at the same time: a user's limits are one user's
 ALONE = ("test_check", "test_dind_walls", "test_escape")
@@ -151,8 +152,8 @@ def tier_host():
 
 
 def tier_fuzz():
-    """libFuzzer on every parser, FUZZ_SECONDS each, starting from the corpus in the repository. With the lowest priority,
-    because main() may have it run beside tests that mostly wait."""
+    """libFuzzer on every parser, starting from the corpus in the repository: FUZZ_SECONDS for a protocol, a third of it for
+    the others. With the lowest priority, because main() may have it run beside tests that mostly wait."""
     directory = BUILD / "fuzz"
     if not setup(directory, "-Dbuildtype=debugoptimized", "-Dfuzz=true", "-Db_lundef=false", "-Db_sanitize=address,undefined",
                  env={"CC": "clang"}, priority=IDLE):
@@ -160,11 +161,12 @@ def tier_fuzz():
     found = [p for p in sorted((directory / "tests/fuzz").glob("fuzz_*")) if p.is_file() and os.access(p, os.X_OK)]
 
     def fuzz(target):
+        seconds = FUZZ_SECONDS if target.name[5:] in PROTOCOLS else max(1, FUZZ_SECONDS // 3)
         seeds = TOP / "tests/fuzz/corpus" / target.name[5:]
         grown = directory / "corpus" / target.name[5:]
         grown.mkdir(parents=True, exist_ok=True)
         run(f"fuzz {target.name[5:]}",
-            [*IDLE, str(target), f"-max_total_time={FUZZ_SECONDS}", "-fork=1", "-max_len=65536", "-print_final_stats=0",
+            [*IDLE, str(target), f"-max_total_time={seconds}", "-fork=1", "-max_len=65536", "-print_final_stats=0",
              f"-artifact_prefix={directory}/", str(grown), *([str(seeds)] if seeds.is_dir() else [])],
             timeout=FUZZ_SECONDS * 3 + 60)
 
