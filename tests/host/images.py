@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk with images of sessions, for guests: made here, because a guest has no network and little time.
 
-They are built where ./demo looks for them, too, so that they are made once."""
+They are built where the tests of sessions look for Docker's, too, so that it is made once. A browser takes minutes there:
+CARREL_VM_BROWSER=1 adds it."""
 
+import os
 import pathlib
 import subprocess
 
 import parts
 
-STATE = parts.TOP / "build/demo/state"
-NAMES = ("browser", "dind")
+STATE = parts.TOP / "build/gcc/dind-store"
+NAMES = ("dind", "browser") if os.environ.get("CARREL_VM_BROWSER") else ("dind",)
 ROOM_MIB = 512  # for what sessions write to their scratch
 
 
