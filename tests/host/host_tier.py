@@ -96,7 +96,6 @@ def run(root, report):
 
     def package(kernel):
         run_on(kernel, guest_tests.package_payload(made), report, images=disk.result() if kernel in WORKLOADS_ON else None)
-        run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
 
     # These wait more than they compute, and measure nothing: side by side.
     with concurrent.futures.ThreadPoolExecutor(len(KERNELS)) as pool:
