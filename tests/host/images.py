@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk with images of sessions, for guests: made here, because a guest has no network and little time.
 
-They are built where the tests of sessions look for Docker's, too, so that it is made once. A browser takes minutes there:
-CARREL_VM_BROWSER=1 adds it."""
+They are built where the tests of sessions look for Docker's, too, so that it is made once."""
 
-import os
 import pathlib
 import subprocess
 
 import parts
 
 STATE = parts.TOP / "build/gcc/dind-store"
-NAMES = ("dind", "browser") if os.environ.get("CARREL_VM_BROWSER") else ("dind",)
+NAMES = ("browser", "dind")
 ROOM_MIB = 512  # for what sessions write to their scratch
 
 

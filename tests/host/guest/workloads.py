@@ -18,7 +18,7 @@ IMAGES = pathlib.Path("/var/lib/carrel/images")
 SERVICES = ("carreld.service", "carrel-control.service")
 DISK = pathlib.Path("/run/guest-images")
 PREFIX = "slow-"  # of templates whose patience fits a machine like this
-NAMES = ("dind", "browser")
+NAMES = ("browser", "dind")
 PAGE = "data:text/html,<title>carrel</title>"
 
 # The image "busybox", with as few processes as will do.
@@ -39,17 +39,13 @@ def images_disk():
                  if (disk / "serial").read_text().strip() == "images"), None)
 
 
-def is_there(name):
-    return (DISK / f"images/{name}.json").exists()
-
-
 def put_images(disk):
     """What `carrel image build` would have made here, had the guest a network and an hour."""
     subprocess.run(["systemctl", "stop", *SERVICES], check=True)
     DISK.mkdir()
     subprocess.run(["mount", disk, DISK], check=True)
     subprocess.run(["mount", "--bind", DISK / "rootfs", STORE], check=True)
-    for name in filter(is_there, NAMES):
+    for name in NAMES:
         shutil.copy(DISK / f"images/{name}.json", IMAGES)
         template = json.loads((TEMPLATES / f"{name}.json").read_text())
         template["readiness"].update(timeout_seconds=int(scaled(30)), interval_ms=500)
@@ -97,9 +93,8 @@ class Workloads:
         put_images(disk)
         with self.subTest("docker"), session_of("dind") as (client, _):
             self.docker(client)
-        if is_there("browser"):
-            with self.subTest("browser"), session_of("browser") as (_, session):
-                self.browser(session["cdp_url"])
+        with self.subTest("browser"), session_of("browser") as (_, session):
+            self.browser(session["cdp_url"])
 
     def docker(self, client):
         """Limits of nested containers, which the session's own controllers enforce."""
