@@ -94,27 +94,35 @@ static void add_template(struct table *table, const json_t *template)
 	table_add(table, text_of(template, "description"));
 }
 
-enum exit_code run_template_list(struct cli *cli)
+/* Asks the verb's method and shows what its result has in MEMBER, an array: a row of COLUMNS for each, which ADD fills. */
+static enum exit_code list_all(struct cli *cli, const struct column *columns, const char *member,
+	void (*add)(struct table *table, const json_t *item))
 {
-	static const struct column columns[] = { { "TEMPLATE" }, { "IMAGE" }, { "MEMORY", .right = true },
-		{ "CPUS", .right = true }, { "DESCRIPTION", .least = 16 }, { 0 } };
 	_failure_ struct failure why = { 0 };
 	_table_ struct table table;
-	json_t *result = NULL, *template;
+	json_t *result = NULL, *item;
 	size_t i;
 
 	table_init(&table, &cli->out, columns);
 	if (cli_ask(cli, CLIENT_PROMPT_MS, &result, &why) < 0)
 		return cli_failed(cli, &why);
 	if (cli->json) {
-		print_json(cli, json_object_get(result, "templates"));
+		print_json(cli, json_object_get(result, member));
 	} else {
-		json_array_foreach (json_object_get(result, "templates"), i, template)
-			add_template(&table, template);
+		json_array_foreach (json_object_get(result, member), i, item)
+			add(&table, item);
 		table_print(&table, stdout);
 	}
 	json_decref(result);
 	return EXIT_OK;
+}
+
+enum exit_code run_template_list(struct cli *cli)
+{
+	static const struct column columns[] = { { "TEMPLATE" }, { "IMAGE" }, { "MEMORY", .right = true },
+		{ "CPUS", .right = true }, { "DESCRIPTION", .least = 16 }, { 0 } };
+
+	return list_all(cli, columns, "templates", add_template);
 }
 
 enum exit_code run_template_show(struct cli *cli)
@@ -143,25 +151,10 @@ enum exit_code run_pool_list(struct cli *cli)
 	static const struct column columns[] = { { "TEMPLATE" }, { "WANTED", .right = true },
 		{ "READY", .right = true }, { "STARTING", .right = true }, { "CLAIMS", .right = true },
 		{ "MISSES", .right = true }, { 0 } };
-	_failure_ struct failure why = { 0 };
-	_table_ struct table table;
-	json_t *result = NULL, *pool;
-	size_t i;
 
-	table_init(&table, &cli->out, columns);
 	if (cli->n_words > 0)
 		json_object_set_new(cli->params, "template", json_string(cli->words[0]));
-	if (cli_ask(cli, CLIENT_PROMPT_MS, &result, &why) < 0)
-		return cli_failed(cli, &why);
-	if (cli->json) {
-		print_json(cli, json_object_get(result, "pools"));
-	} else {
-		json_array_foreach (json_object_get(result, "pools"), i, pool)
-			add_pool(&table, pool);
-		table_print(&table, stdout);
-	}
-	json_decref(result);
-	return EXIT_OK;
+	return list_all(cli, columns, "pools", add_pool);
 }
 
 enum exit_code run_pool_resize(struct cli *cli)

@@ -207,23 +207,9 @@ class PeerExecs:
 def run_burst(host, n, at_once):
     clients = [host.client() for _ in range(at_once)]
     begun = time.monotonic()
-    waiting = {}
-    for i in range(n):
-        client = clients[i % at_once]
-        if client in waiting:
-            client.answer(waiting[client])
-        waiting[client] = client.send("session.create", template="minimal", id=f"burst-{i}")
-    for client, request in waiting.items():
-        client.answer(request)
+    carrel_host.call_side_by_side(clients, "session.create", [{"template": "minimal", "id": f"burst-{i}"} for i in range(n)])
     made = time.monotonic()
-    waiting.clear()
-    for i in range(n):
-        client = clients[i % at_once]
-        if client in waiting:
-            client.answer(waiting[client])
-        waiting[client] = client.send("session.remove", session=f"burst-{i}")
-    for client, request in waiting.items():
-        client.answer(request)
+    carrel_host.call_side_by_side(clients, "session.remove", [{"session": f"burst-{i}"} for i in range(n)])
     return {"sessions": n, "at_once": at_once, "created_per_second": round(n / (made - begun), 1),
             "removed_per_second": round(n / (time.monotonic() - made), 1)}
 

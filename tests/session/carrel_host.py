@@ -126,6 +126,18 @@ class Client:
         self.socket.close()
 
 
+def call_side_by_side(clients, method, requests):
+    """Calls METHOD with the parameters of each of REQUESTS, over as many connections at once as there are CLIENTS."""
+    waiting = {}
+    for i, params in enumerate(requests):
+        client = clients[i % len(clients)]
+        if client in waiting:
+            client.answer(waiting[client])
+        waiting[client] = client.send(method, **params)
+    for client, request in waiting.items():
+        client.answer(request)
+
+
 class Host:
     def __init__(self, config=None, templates=None, images=("minimal",), state_base=None):
         """STATE_BASE: where the state is, when it is to be elsewhere than the rest, whose paths are those of sockets and
@@ -239,6 +251,19 @@ class Host:
         stream.connect(str(self.run_dir / "stream.sock"))
         stream.sendall(json.dumps({"token": offered["token"]}).encode() + b"\n")
         return stream
+
+    def remove_all(self):
+        """Asks for the end of every session and volume, over a connection of its own; waits for none."""
+        client = Client(self.socket_path)
+        for session in client.call("session.list")["sessions"]:
+            client.call("session.remove", session=session["id"], volumes="remove")
+        for volume in client.call("volume.list")["volumes"]:
+            try:
+                client.call("volume.remove", volume=volume["name"])
+            except RpcError as e:
+                if e.kind not in ("not_found", "busy"):
+                    raise
+        client.close()
 
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

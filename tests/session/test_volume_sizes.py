@@ -102,13 +102,7 @@ class Sized(unittest.TestCase):
         self.addCleanup(self.remove_all)
 
     def remove_all(self):
-        for session in self.client.call("session.list")["sessions"]:
-            self.client.call("session.remove", session=session["id"], volumes="remove")
-        for volume in self.client.call("volume.list")["volumes"]:
-            try:
-                self.client.call("volume.remove", volume=volume["name"])
-            except RpcError as e:
-                self.assertIn(e.kind, ("not_found", "busy"))
+        self.host.remove_all()
         wait_until(lambda: os.listdir(self.host.state_dir / "removed") + os.listdir(self.host.state_dir / "volumes") == [], what="no volume")
 
     def create(self, template="with", **names):

@@ -38,13 +38,7 @@ class Volumes(unittest.TestCase):
         self.addCleanup(self.remove_all)
 
     def remove_all(self):
-        for session in self.client.call("session.list")["sessions"]:
-            self.client.call("session.remove", session=session["id"], volumes="remove")
-        for volume in self.client.call("volume.list")["volumes"]:
-            try:
-                self.client.call("volume.remove", volume=volume["name"])
-            except RpcError as e:
-                self.assertIn(e.kind, ("not_found", "busy"))
+        self.host.remove_all()
         wait_until(lambda: self.client.call("volume.list")["volumes"] == [], what="no volume")
         wait_until(lambda: self.on_disk("removed") == [], what="no file of a removed volume")
         self.assertEqual(self.on_disk("volumes"), [])
