@@ -23,7 +23,7 @@ static void on_message(struct chan *chan, struct msg *msg)
 		link->on_exited(link, (const void *)msg->bytes);
 		break;
 	case SUPER_EV_GONE:
-		link->on_gone(link, ((const struct super_session *)(const void *)msg->bytes)->id);
+		link->on_gone(link, ((const struct super_named *)(const void *)msg->bytes)->id);
 		break;
 	default:
 		r = requests_answer(&link->requests, msg);
@@ -69,7 +69,7 @@ int super_link_ask(struct super_link *link, enum super_op op, answer_fn *fn, voi
 
 int super_link_tell(struct super_link *link, enum super_op op, const char *id, answer_fn *fn, void *owner)
 {
-	struct super_session request = { 0 };
+	struct super_named request = { 0 };
 	int r = copy_string(request.id, sizeof(request.id), id);
 
 	if (r < 0)

@@ -204,9 +204,9 @@ static void on_removed(void *owner, struct msg *answer)
 
 static void ask_removal(struct volume *volume)
 {
-	struct super_volume request = { 0 };
+	struct super_named request = { 0 };
 
-	memcpy(request.name, volume->record.name, sizeof(request.name));
+	memcpy(request.id, volume->record.name, sizeof(request.id));
 	msg_init(&request.header, SUPER_REMOVE_VOLUME, 0, sizeof(request));
 	int r = super_link_send(&volume->lifecycle->super, &request.header, NULL, 0, on_removed, volume);
 	if (r < 0)

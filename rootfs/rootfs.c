@@ -23,9 +23,9 @@ static int open_in_store(int store_fd, const char *path)
 int rootfs_map(int mount_fd, uint64_t attrs, int user_fd)
 {
 	struct mount_attr attr = {
-		.attr_set = attrs | MOUNT_ATTR_IDMAP,
+		.attr_set = attrs | (user_fd < 0 ? 0 : MOUNT_ATTR_IDMAP),
 		.propagation = MS_PRIVATE,
-		.userns_fd = (unsigned int)user_fd,
+		.userns_fd = user_fd < 0 ? 0 : (unsigned int)user_fd,
 	};
 	return mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
 }
@@ -144,12 +144,8 @@ static int make_dev_fs(int *ret_fs, int *ret_mount)
 
 int rootfs_dev_make(int user_fd, int *ret_fd, struct err *err)
 {
-	struct mount_attr attr = {
-		/* The file system is read-only anyway; writing to a device node is no write to it. */
-		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_IDMAP,
-		.propagation = MS_PRIVATE,
-		.userns_fd = (unsigned int)user_fd,
-	};
+	/* The file system is read-only anyway; writing to a device node is no write to it. */
+	const uint64_t attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 	_close_ int fs = -1, dev = -1;
 
 	int r = make_dev_fs(&fs, &dev);
@@ -162,12 +158,9 @@ int rootfs_dev_make(int user_fd, int *ret_fd, struct err *err)
 	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
 		fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
 		return err_set(err, -errno, "dev", "read-only");
-	r = mount_setattr(dev, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
-	if (r == -EINVAL) {
-		attr.attr_set &= ~(uint64_t)MOUNT_ATTR_IDMAP;
-		attr.userns_fd = 0;
-		r = mount_setattr(dev, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
-	}
+	r = rootfs_map(dev, attrs, user_fd);
+	if (r == -EINVAL)
+		r = rootfs_map(dev, attrs, -1);
 	if (r < 0)
 		return err_set(err, r, "dev", "ids");
 	*ret_fd = steal_fd(&dev);

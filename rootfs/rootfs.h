@@ -20,7 +20,7 @@
  */
 int rootfs_clone(int fd, uint64_t attrs, int user_fd, int *ret_fd);
 
-/* Gives a detached mount ATTRS (MOUNT_ATTR_*) and ids mapped by USER_FD. 0 or a negative errno. */
+/* Gives a detached mount ATTRS (MOUNT_ATTR_*) and ids mapped by USER_FD; -1: as they are. 0 or a negative errno. */
 int rootfs_map(int mount_fd, uint64_t attrs, int user_fd);
 
 /*

@@ -22,8 +22,6 @@
 /* No volume's name has a dot: what is being made is none yet. */
 #define UNFINISHED ".new"
 
-#define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-
 /* ---- making ---- */
 
 static int give_root(int fd, const struct volume_spec *spec)

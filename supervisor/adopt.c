@@ -36,11 +36,10 @@ static int open_live(struct session *session)
 {
 	struct supervisor *super = session->super;
 	const struct ledger_entry *e = &session->entry;
-	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
 	char name[IF_NAMESIZE];
 
-	session->dir_fd = openat(super->sessions_fd, e->id, flags);
-	session->cgroup_fd = openat(super->cgroup_fd, e->id, flags);
+	session->dir_fd = openat(super->sessions_fd, e->id, OPEN_DIR);
+	session->cgroup_fd = openat(super->cgroup_fd, e->id, OPEN_DIR);
 	if (session->dir_fd < 0 || session->cgroup_fd < 0)
 		return -errno;
 	session->init_io.fd = (int)syscall(SYS_pidfd_open, e->pid, 0);

@@ -68,7 +68,7 @@ static void hand_down(int dir)
 
 static int open_dir(int dir, const char *name)
 {
-	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(dir, name, OPEN_DIR);
 	return fd < 0 ? -errno : fd;
 }
 

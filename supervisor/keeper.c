@@ -230,28 +230,6 @@ static void on_restart(struct loop_timer *timer)
 	keeper_start(container_of(timer, struct supervisor, keeper.restart_timer));
 }
 
-/* A directory of control's in one of root's. */
-static int make_directory(const struct keeper *keeper, int parent, const char *name, mode_t mode, struct err *err)
-{
-	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "control", "directory %s", name);
-	_close_ int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir < 0 || fchown(dir, keeper->uid, keeper->gid) < 0)
-		return err_set(err, -errno, "control", "directory %s", name);
-	return 0;
-}
-
-/* Control's part of the state directory, and that of the run directory, in which its group finds sockets. */
-static int make_directories(struct supervisor *super, struct err *err)
-{
-	_close_ int state = open(super->config.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (state < 0)
-		return err_set(err, -errno, "control", "%s", super->config.state_dir);
-	int r = make_directory(&super->keeper, state, "control", 0700, err);
-	return r < 0 ? r : make_directory(&super->keeper, super->run_fd, "endpoints", 0750, err);
-}
-
 int keeper_open(struct supervisor *super, struct err *err)
 {
 	struct keeper *keeper = &super->keeper;
@@ -260,8 +238,7 @@ int keeper_open(struct supervisor *super, struct err *err)
 	keeper->pid_io = (struct loop_io){ .fd = -1, .fn = on_control_exit };
 	keeper->restart_timer.fn = on_restart;
 	keeper->chan.io.fd = -1;
-	int r = find_ids(keeper, &super->config, err);
-	return r < 0 ? r : make_directories(super, err);
+	return find_ids(keeper, &super->config, err);
 }
 
 /* Forks control. 0 with its pidfd and our end of the channel. */

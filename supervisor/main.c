@@ -162,40 +162,52 @@ static int print_check(const struct config *config, bool json)
 
 /* ---- stage 3 ---- */
 
-/* Opens PATH below DIR_FD, made if it is missing, with exactly MODE. */
-static int open_own_dir(int dir_fd, const char *path, mode_t mode, int *ret_fd, struct err *err)
+struct directory {
+	const int *parent;
+	const char *path;
+	mode_t mode;
+	int *ret_fd;
+	bool controls; /* belongs to control, which alone may change it from then on */
+};
+
+/* Opens a directory, made if it is missing. */
+static int open_directory(const struct directory *directory, const struct keeper *keeper, struct err *err)
 {
-	if (mkdirat(dir_fd, path, mode) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "directory", "%s", path);
-	_close_ int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const char *path = directory->path;
 	struct stat st;
+
+	if (mkdirat(*directory->parent, path, directory->mode) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "directory", "%s", path);
+	_close_ int fd = openat(*directory->parent, path, OPEN_DIR);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "directory", "%s", path);
-	if (st.st_uid != 0)
+	if (!directory->controls && st.st_uid != 0)
 		return err_set(err, -EPERM, "directory", "%s belongs to uid %u, not root", path, st.st_uid);
-	if (fchmod(fd, mode) < 0)
+	if (directory->controls ? fchown(fd, keeper->uid, keeper->gid) < 0 : fchmod(fd, directory->mode) < 0)
 		return err_set(err, -errno, "directory", "%s", path);
-	*ret_fd = steal_fd(&fd);
+	*directory->ret_fd = steal_fd(&fd);
 	return 0;
 }
 
 static int open_directories(struct supervisor *super, struct err *err)
 {
-	_close_ int state = -1, images = -1;
+	_close_ int state = -1, images = -1, control = -1, endpoints = -1;
+	const int here = AT_FDCWD;
+	const struct directory directories[] = {
+		{ &here, super->config.run_dir, 0755, &super->run_fd, false },
+		{ &super->run_fd, "sessions", 0711, &super->sessions_fd, false },
+		{ &super->run_fd, "endpoints", 0750, &endpoints, true }, /* where its group finds sockets */
+		{ &here, super->config.state_dir, 0755, &state, false },
+		{ &state, "images", 0755, &images, false },
+		{ &state, "rootfs", 0700, &super->store_fd, false },
+		{ &state, "volumes", 0700, &super->volumes_fd, false },
+		{ &state, "removed", 0700, &super->removed_fd, false },
+		{ &state, "control", 0700, &control, true },
+	};
+	int r = 0;
 
-	int r = open_own_dir(AT_FDCWD, super->config.run_dir, 0755, &super->run_fd, err);
-	if (r == 0)
-		r = open_own_dir(super->run_fd, "sessions", 0711, &super->sessions_fd, err);
-	if (r == 0)
-		r = open_own_dir(AT_FDCWD, super->config.state_dir, 0755, &state, err);
-	if (r == 0)
-		r = open_own_dir(state, "images", 0755, &images, err);
-	if (r == 0)
-		r = open_own_dir(state, "rootfs", 0700, &super->store_fd, err);
-	if (r == 0)
-		r = open_own_dir(state, "volumes", 0700, &super->volumes_fd, err);
-	if (r == 0)
-		r = open_own_dir(state, "removed", 0700, &super->removed_fd, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(directories); i++)
+		r = open_directory(&directories[i], &super->keeper, err);
 	return r;
 }
 
@@ -240,7 +252,7 @@ static int take_locks(struct supervisor *super, struct err *err)
  * A mount namespace of our own: what is mounted for the sessions is not in the host's. Before any directory is opened,
  * because mounts can be cloned and attached only within the namespace that they were found in.
  */
-static int make_mount_namespace(struct err *err)
+static int make_mount_namespace(struct supervisor *super _unused_, struct err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_set(err, -errno, "mounts", "own namespace");
@@ -294,15 +306,19 @@ static int open_socket(struct supervisor *super, const char *name, int *ret_fd, 
 	return 0;
 }
 
-static int read_boot_id(char *ret, size_t size)
+static int read_boot_id(struct supervisor *super, struct err *err)
 {
 	_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ssize_t n = read(fd, ret, size - 1);
-	ret[n > 0 ? n : 0] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-	return n > 0 ? 0 : -EIO;
+	ssize_t n = fd < 0 ? -1 : read(fd, super->boot_id, sizeof(super->boot_id) - 1);
+
+	super->boot_id[strcspn(super->boot_id, "\n")] = '\0';
+	return n > 0 ? 0 : err_set(err, n < 0 ? -errno : -EIO, "host", "boot id");
+}
+
+static int open_null(struct supervisor *super, struct err *err)
+{
+	super->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	return super->null_fd < 0 ? err_set(err, -errno, "host", "/dev/null") : 0;
 }
 
 /* Sessions inherit the hard limit; each has its own soft one from its template. */
@@ -338,43 +354,38 @@ static int refuse_unfit_host(struct supervisor *super, struct err *err)
 	return missing ? err_set(err, -EOPNOTSUPP, "check", "this host lacks what is named above") : 0;
 }
 
-static int open_host(struct supervisor *super, const struct options *options, struct err *err)
+/* A service manager that starts control gives it these itself. */
+static int open_sockets(struct supervisor *super, struct err *err)
 {
-	char path[512];
-	int r = read_boot_id(super->boot_id, sizeof(super->boot_id));
-	if (r < 0)
-		return err_set(err, r, "host", "boot id");
-	super->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (super->null_fd < 0)
-		return err_set(err, -errno, "host", "/dev/null");
-	raise_open_files();
-	r = make_mount_namespace(err);
-	if (r == 0)
-		r = open_directories(super, err);
-	if (r == 0)
-		r = take_locks(super, err);
-	if (r == 0)
-		r = refuse_unfit_host(super, err);
-	if (r == 0)
-		r = cgroup_open(super, err);
-	if (r == 0)
-		r = compile_filters(super, err);
-	if (r == 0)
-		r = keeper_open(super, err);
-	if (r == 0)
-		r = network_open(super, err);
-	/* A service manager that starts control gives it these itself. */
-	if (r == 0 && super->keeper.listen_io.fd < 0)
-		r = open_socket(super, "api.sock", &super->api_fd, err);
-	if (r == 0 && super->keeper.listen_io.fd < 0)
-		r = open_socket(super, "stream.sock", &super->stream_fd, err);
-	if (r < 0)
-		return r;
-	if ((size_t)snprintf(path, sizeof(path), "%s/carrel-init", options->libexec_dir) >= sizeof(path) ||
-		(size_t)snprintf(super->keeper.program, sizeof(super->keeper.program), "%s/carrel-control",
-			options->libexec_dir) >= sizeof(super->keeper.program))
-		return err_set(err, -ENAMETOOLONG, "host", "%s", options->libexec_dir);
+	if (super->keeper.listen_io.fd >= 0)
+		return 0;
+	int r = open_socket(super, "api.sock", &super->api_fd, err);
+	return r < 0 ? r : open_socket(super, "stream.sock", &super->stream_fd, err);
+}
+
+static int find_programs(struct supervisor *super, struct err *err)
+{
+	char *control = super->keeper.program, path[512];
+	const size_t size = sizeof(super->keeper.program);
+	const char *dir = super->libexec_dir;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/carrel-init", dir) >= sizeof(path) ||
+		(size_t)snprintf(control, size, "%s/carrel-control", dir) >= size)
+		return err_set(err, -ENAMETOOLONG, "host", "%s", dir);
 	return spawn_seal_init(path, &super->init_fd, err);
+}
+
+static int open_host(struct supervisor *super, struct err *err)
+{
+	static int (*const stages[])(struct supervisor *, struct err *) = { read_boot_id, open_null,
+		make_mount_namespace, keeper_open, open_directories, take_locks, refuse_unfit_host, cgroup_open,
+		compile_filters, network_open, open_sockets, find_programs };
+	int r = 0;
+
+	raise_open_files();
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(stages); i++)
+		r = stages[i](super, err);
+	return r;
 }
 
 /* ---- stage 5 ---- */
@@ -450,14 +461,14 @@ static void write_status(struct service *service, char text[static SERVICE_STATU
 	snprintf(text, SERVICE_STATUS_SIZE, "%zu session%s", super->n_sessions, super->n_sessions == 1 ? "" : "s");
 }
 
-static int serve(struct supervisor *super, const struct options *options, struct err *err)
+static int serve(struct supervisor *super, struct err *err)
 {
 	service_open(&super->service);
 	int r = open_loop(super, err);
 	if (r == 0)
 		r = privilege_trim(err);
 	if (r == 0)
-		r = open_host(super, options, err);
+		r = open_host(super, err);
 	if (r < 0)
 		return r;
 	r = ledger_open(super->run_fd, config_slots(&super->config), super->boot_id, &super->ledger);
@@ -496,6 +507,7 @@ int main(int argc, char **argv)
 	if (r > 0)
 		return r - 1;
 	super.config_dir = options.config_dir;
+	super.libexec_dir = options.libexec_dir;
 	if (config_load(options.config_dir, &super.config, message, sizeof(message)) < 0) {
 		log_line(LOG_ERR, "%s/%s", options.config_dir, message);
 		return 1;
@@ -506,7 +518,7 @@ int main(int argc, char **argv)
 		log_line(LOG_ERR, "carreld must be started as root");
 		return 1;
 	}
-	r = serve(&super, &options, &err);
+	r = serve(&super, &err);
 	if (r < 0) {
 		log_line(LOG_ERR, "%s", err_text(&err, message, sizeof(message)));
 		return 1;

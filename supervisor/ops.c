@@ -37,24 +37,16 @@ static void send_to_control(struct supervisor *super, const struct msg_header *h
 	}
 }
 
-static void answer_done(struct supervisor *super, const struct msg_header *request, const struct err *err)
+/* NUM: 0, or why what was asked for could not be done to OBJECT. */
+static void answer(
+	struct supervisor *super, const struct msg_header *request, int num, const char *step, const char *object)
 {
 	struct super_done done;
 
-	memset(&done, 0, sizeof(done));
-	msg_init(&done.header, request->op | MSG_REPLY, request->id, sizeof(done));
-	if (err)
-		done.err = *err;
+	msg_begin(&done, request->op | MSG_REPLY, request->id);
+	if (num < 0)
+		err_set(&done.err, num, step, "%s", object);
 	send_to_control(super, &done.header, NULL, 0);
-}
-
-static void answer_error(
-	struct supervisor *super, const struct msg_header *request, int num, const char *step, const char *object)
-{
-	struct err err;
-
-	err_set(&err, num, step, "%s", object);
-	answer_done(super, request, num < 0 ? &err : NULL);
 }
 
 /* ---- hello, check, list ---- */
@@ -64,8 +56,7 @@ static void serve_hello(struct supervisor *super, struct session *session _unuse
 	const struct super_hello *hello = (const void *)msg->bytes;
 	struct super_welcome welcome;
 
-	memset(&welcome, 0, sizeof(welcome));
-	msg_init(&welcome.header, SUPER_HELLO | MSG_REPLY, hello->header.id, sizeof(welcome));
+	msg_begin(&welcome, SUPER_HELLO | MSG_REPLY, hello->header.id);
 	super->keeper.greeted = streq(hello->version, carrel_version);
 	if (!super->keeper.greeted)
 		err_set(&welcome.err, -EPROTONOSUPPORT, "hello", "carrel-control %s with carreld %s", hello->version,
@@ -99,8 +90,7 @@ static int open_output(struct session *session)
 {
 	/* A session of a former supervisor's that has ended was not opened. */
 	if (session->dir_fd < 0)
-		session->dir_fd = openat(session->super->sessions_fd, session->entry.id,
-			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		session->dir_fd = openat(session->super->sessions_fd, session->entry.id, OPEN_DIR);
 	return openat(session->dir_fd, "output", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 }
 
@@ -119,15 +109,6 @@ static int open_for_control(struct session *session, int init, int fds[SUPER_FD_
 	return SUPER_FD_COUNT;
 }
 
-static void fill_addresses(const struct session *session, uint8_t ipv4[4], uint8_t ipv6[16])
-{
-	const struct netns_config *config = &session->super->netns_config;
-
-	netns_ipv4(config, session->entry.slot, false, ipv4);
-	if (config->has_ipv6)
-		netns_ipv6(config, session->entry.slot, false, ipv6);
-}
-
 /* 0, or why this is no time to say what lives: descriptors or memory ran out. */
 static int list_one(struct session *session)
 {
@@ -137,15 +118,14 @@ static int list_one(struct session *session)
 
 	if (session->phase == PHASE_CREATING || !e->live)
 		return 0;
-	memset(&ev, 0, sizeof(ev));
-	msg_init(&ev.header, SUPER_EV_SESSION, 0, sizeof(ev));
+	msg_begin(&ev, SUPER_EV_SESSION, 0);
 	memcpy(ev.id, e->id, sizeof(ev.id));
 	memcpy(ev.template, e->template, sizeof(ev.template));
 	ev.slot = e->slot;
 	ev.limits = e->limits;
 	ev.enforced = e->enforced;
 	ev.started_ns = e->started_ns;
-	fill_addresses(session, ev.ipv4, ev.ipv6);
+	plan_addresses(session, ev.ipv4, ev.ipv6);
 	int init = -1;
 	if (session->phase == PHASE_LIVE)
 		n = session_connect(session, &init);
@@ -214,7 +194,7 @@ static void serve_list(struct supervisor *super, struct session *session _unused
 		next = s->next;
 		r = list_one(s);
 	}
-	answer_error(super, &msg->header, r, "list", "volumes and sessions");
+	answer(super, &msg->header, r, "list", "volumes and sessions");
 }
 
 /* ---- create ---- */
@@ -223,8 +203,7 @@ void ops_refuse_create(struct supervisor *super, uint64_t request_id, const stru
 {
 	struct super_created created;
 
-	memset(&created, 0, sizeof(created));
-	msg_init(&created.header, SUPER_CREATE | MSG_REPLY, request_id, sizeof(created));
+	msg_begin(&created, SUPER_CREATE | MSG_REPLY, request_id);
 	created.err = *err;
 	send_to_control(super, &created.header, NULL, 0);
 }
@@ -241,15 +220,14 @@ int ops_answer_create(struct session *session)
 		ops_refuse_create(session->super, request_id, &session->failure);
 		return 0;
 	}
-	memset(&created, 0, sizeof(created));
-	msg_init(&created.header, SUPER_CREATE | MSG_REPLY, request_id, sizeof(created));
+	msg_begin(&created, SUPER_CREATE | MSG_REPLY, request_id);
 	created.slot = session->entry.slot;
 	created.n_steps = (uint32_t)making->n_times;
 	memcpy(created.steps, making->times, sizeof(created.steps));
 	created.limits = session->entry.limits;
 	created.enforced = session->entry.enforced;
 	created.started_ns = session->entry.started_ns;
-	fill_addresses(session, created.ipv4, created.ipv6);
+	plan_addresses(session, created.ipv4, created.ipv6);
 	n = open_for_control(session, steal_fd(&making->init_fd), fds);
 	if (n < 0) {
 		err_set(&session->failure, n, "init", "descriptors for carrel-control");
@@ -322,36 +300,35 @@ static void serve_connect(struct supervisor *super, struct session *session, str
 	int r = session_connect(session, &fd);
 
 	if (r < 0) {
-		answer_error(super, &msg->header, r, "connect", session->entry.id);
+		answer(super, &msg->header, r, "connect", session->entry.id);
 		return;
 	}
-	memset(&done, 0, sizeof(done));
-	msg_init(&done.header, SUPER_CONNECT | MSG_REPLY, msg->header.id, sizeof(done));
+	msg_begin(&done, SUPER_CONNECT | MSG_REPLY, msg->header.id);
 	send_to_control(super, &done.header, &fd, 1);
 }
 
 static void serve_kill(struct supervisor *super, struct session *session, struct msg *msg)
 {
 	session->killed = true;
-	answer_done(super, &msg->header, NULL);
+	answer(super, &msg->header, 0, NULL, NULL);
 	session_end(session);
 }
 
 static void serve_noted(struct supervisor *super, struct session *session, struct msg *msg)
 {
 	session->noted = true;
-	answer_done(super, &msg->header, NULL);
+	answer(super, &msg->header, 0, NULL, NULL);
 	session_advance(session);
 }
 
 static void serve_freeze(struct supervisor *super, struct session *session, struct msg *msg)
 {
-	answer_error(super, &msg->header, cgroup_freeze(session, true), "freeze", session->entry.id);
+	answer(super, &msg->header, cgroup_freeze(session, true), "freeze", session->entry.id);
 }
 
 static void serve_thaw(struct supervisor *super, struct session *session, struct msg *msg)
 {
-	answer_error(super, &msg->header, cgroup_freeze(session, false), "thaw", session->entry.id);
+	answer(super, &msg->header, cgroup_freeze(session, false), "thaw", session->entry.id);
 }
 
 static int change_limits(struct session *session, const struct limits *request, struct err *err)
@@ -386,8 +363,7 @@ static void serve_set_limits(struct supervisor *super, struct session *session, 
 	const struct super_set_limits *request = (const void *)msg->bytes;
 	struct super_limits_set set;
 
-	memset(&set, 0, sizeof(set));
-	msg_init(&set.header, SUPER_SET_LIMITS | MSG_REPLY, request->header.id, sizeof(set));
+	msg_begin(&set, SUPER_SET_LIMITS | MSG_REPLY, request->header.id);
 	change_limits(session, &request->limits, &set.err);
 	set.limits = session->entry.limits;
 	set.enforced = session->entry.enforced;
@@ -396,9 +372,9 @@ static void serve_set_limits(struct supervisor *super, struct session *session, 
 
 static void serve_remove_volume(struct supervisor *super, struct session *session _unused_, struct msg *msg)
 {
-	const struct super_volume *request = (const void *)msg->bytes;
+	const struct super_named *request = (const void *)msg->bytes;
 
-	answer_error(super, &msg->header, volumes_remove(super, request->name), "volume", request->name);
+	answer(super, &msg->header, volumes_remove(super, request->id), "volume", request->id);
 }
 
 /* ---- the table ---- */
@@ -454,8 +430,7 @@ static const struct msg_shape *shape_of(uint16_t op)
 /* Every message that names a session has its id in the same place. */
 static struct session *named_session(struct supervisor *super, const struct msg *msg)
 {
-	_Static_assert(offsetof(struct super_session, id) == offsetof(struct super_set_limits, id), "same place");
-	const struct super_session *request = (const void *)msg->bytes;
+	const struct super_named *request = (const void *)msg->bytes;
 	return session_find(super, request->id);
 }
 
@@ -477,8 +452,8 @@ void ops_serve(struct supervisor *super, struct msg *msg)
 		session = named_session(super, msg);
 		if (!session || !(op->phases & 1U << session->phase)) {
 			/* No fault of control's: sessions end while requests are under way. */
-			const struct super_session *request = (const void *)msg->bytes;
-			answer_error(super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(msg->header.op)->name,
+			const struct super_named *request = (const void *)msg->bytes;
+			answer(super, &msg->header, session ? -EBUSY : -ESRCH, shape_of(msg->header.op)->name,
 				request->id);
 			return;
 		}
@@ -490,8 +465,7 @@ void ops_tell_exited(struct session *session, int32_t status)
 {
 	struct super_ev_exited ev;
 
-	memset(&ev, 0, sizeof(ev));
-	msg_init(&ev.header, SUPER_EV_EXITED, 0, sizeof(ev));
+	msg_begin(&ev, SUPER_EV_EXITED, 0);
 	memcpy(ev.id, session->entry.id, sizeof(ev.id));
 	ev.status = status;
 	ev.killed = session->killed;
@@ -502,12 +476,11 @@ void ops_tell_exited(struct session *session, int32_t status)
 
 void ops_tell_gone(struct session *session)
 {
-	struct super_session ev;
+	struct super_named ev;
 
 	if (!session->entry.live)
 		return;
-	memset(&ev, 0, sizeof(ev));
-	msg_init(&ev.header, SUPER_EV_GONE, 0, sizeof(ev));
+	msg_begin(&ev, SUPER_EV_GONE, 0);
 	memcpy(ev.id, session->entry.id, sizeof(ev.id));
 	send_to_control(session->super, &ev.header, NULL, 0);
 }

@@ -73,17 +73,21 @@ static int fill_rlimits(const struct template *template, const struct limits *li
 	return 0;
 }
 
+void plan_addresses(const struct session *session, uint8_t ipv4[4], uint8_t ipv6[16])
+{
+	const struct netns_config *config = &session->super->netns_config;
+
+	netns_ipv4(config, session->entry.slot, false, ipv4);
+	if (config->has_ipv6)
+		netns_ipv6(config, session->entry.slot, false, ipv6);
+}
+
 static void fill_network(const struct session *session, struct plan *plan)
 {
-	const struct supervisor *super = session->super;
-	const struct config *config = &super->config;
+	const struct config *config = &session->super->config;
 
-	plan->flags |= PLAN_HAS_IPV4;
-	netns_ipv4(&super->netns_config, session->entry.slot, false, plan->ipv4);
-	if (config->has_ipv6) {
-		plan->flags |= PLAN_HAS_IPV6;
-		netns_ipv6(&super->netns_config, session->entry.slot, false, plan->ipv6);
-	}
+	plan->flags |= PLAN_HAS_IPV4 | (config->has_ipv6 ? PLAN_HAS_IPV6 : 0U);
+	plan_addresses(session, plan->ipv4, plan->ipv6);
 	for (size_t i = 0; i < config->n_nameservers && i < PLAN_MAX_NAMESERVERS; i++) {
 		plan->nameserver_family[i] = config->nameserver_family[i];
 		memcpy(plan->nameservers[i], config->nameservers[i], sizeof(plan->nameservers[i]));
@@ -99,8 +103,7 @@ int plan_fill(const struct session *session, struct plan *ret, struct err *err)
 	struct plan plan;
 	int r;
 
-	memset(&plan, 0, sizeof(plan));
-	msg_init(&plan.header, PLAN_GO, 0, sizeof(plan));
+	msg_begin(&plan, PLAN_GO, 0);
 	plan.flags = (template->no_new_privs ? PLAN_NO_NEW_PRIVS : 0U) | (template->mask_proc ? PLAN_MASK_PROC : 0U) |
 		     (template->cgroup ? PLAN_CGROUP : 0U);
 	plan.capabilities = template->capabilities;

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -54,8 +55,7 @@ static void child_fail(int channel, const char *what)
 {
 	struct plan_report report;
 
-	memset(&report, 0, sizeof(report));
-	msg_init(&report.header, PLAN_REPORT, 0, sizeof(report));
+	msg_begin(&report, PLAN_REPORT, 0);
 	err_set(&report.err, -errno, "init", "%s", what);
 	msg_send(channel, &report.header, NULL, 0);
 	_exit(1);
@@ -229,24 +229,6 @@ int spawn_init(struct session *session, struct err *err)
 	return 0;
 }
 
-/* Copies the whole of FROM into TO. */
-static int copy_file(int from, int to)
-{
-	char buf[65536];
-
-	for (;;) {
-		ssize_t n = RETRY_EINTR(read(from, buf, sizeof(buf)));
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		for (ssize_t done = 0; done < n;) {
-			ssize_t w = RETRY_EINTR(write(to, buf + done, (size_t)(n - done)));
-			if (w < 0)
-				return -errno;
-			done += w;
-		}
-	}
-}
-
 int spawn_seal_init(const char *path, int *ret_fd, struct err *err)
 {
 	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -260,9 +242,11 @@ int spawn_seal_init(const char *path, int *ret_fd, struct err *err)
 		fd = memfd_create("carrel-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_set(err, -errno, "init", "memfd");
-	int r = copy_file(file, fd);
-	if (r < 0)
-		return err_set(err, r, "init", "copy of %s", path);
+	ssize_t n;
+	while ((n = RETRY_EINTR(sendfile(fd, file, NULL, 1 << 20))) > 0)
+		;
+	if (n < 0)
+		return err_set(err, -errno, "init", "copy of %s", path);
 	/*
 	 * Not readable for the session: the kernel then keeps its PID 1 undumpable and its memory out of reach of
 	 * root inside (would_dump() in fs/exec.c).

@@ -16,7 +16,6 @@
 
 #include "rootfs/rootfs.h"
 #include "supervisor/supervisor.h"
-#include "wire/output.h"
 
 /* ---- slot: a number, its host ids, addresses and interface name ---- */
 
@@ -65,19 +64,6 @@ static int listen_in(int dir_fd, int *ret_fd)
 	return 0;
 }
 
-static int make_output(int dir_fd, int *ret_fd)
-{
-	_close_ int fd = openat(dir_fd, "output", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || ftruncate(fd, OUTPUT_FILE_BYTES) < 0)
-		return -errno;
-	/* The rest init can do without; to write a header for which there is no room would be its end. */
-	int r = -posix_fallocate(fd, 0, sizeof(struct output_header));
-	if (r < 0)
-		return r;
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
 static int run_directory(struct session *session, struct err *err)
 {
 	struct supervisor *super = session->super;
@@ -85,7 +71,7 @@ static int run_directory(struct session *session, struct err *err)
 
 	if (mkdirat(super->sessions_fd, id, 0700) < 0)
 		return err_set(err, -errno, "directory", "sessions/%s", id);
-	session->dir_fd = openat(super->sessions_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	session->dir_fd = openat(super->sessions_fd, id, OPEN_DIR);
 	if (session->dir_fd < 0)
 		return err_set(err, -errno, "directory", "sessions/%s", id);
 	int r = listen_in(session->dir_fd, &session->making->listen_fd);
@@ -94,8 +80,9 @@ static int run_directory(struct session *session, struct err *err)
 	r = session_connect(session, &session->making->init_fd);
 	if (r < 0)
 		return err_set(err, r, "directory", "sessions/%s/init.sock", id);
-	r = make_output(session->dir_fd, &session->making->output_fd);
-	return r < 0 ? err_set(err, r, "directory", "sessions/%s/output", id) : 0;
+	session->making->output_fd =
+		openat(session->dir_fd, "output", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return session->making->output_fd < 0 ? err_set(err, -errno, "directory", "sessions/%s/output", id) : 0;
 }
 
 static int undo_directory(struct session *session)
@@ -107,8 +94,7 @@ static int undo_directory(struct session *session)
 	if (session->entry.live && !session->noted && !super->ending)
 		return -EAGAIN;
 	if (session->dir_fd < 0)
-		session->dir_fd = openat(
-			super->sessions_fd, session->entry.id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		session->dir_fd = openat(super->sessions_fd, session->entry.id, OPEN_DIR);
 	if (session->dir_fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)

@@ -103,7 +103,7 @@ struct seccomp_filter {
 struct supervisor {
 	struct loop loop;
 	struct config config;
-	const char *config_dir;
+	const char *config_dir, *libexec_dir;
 	struct netns *netns;
 	struct netns_config netns_config;
 	struct keeper keeper;
@@ -236,6 +236,8 @@ int spawn_seal_init(const char *path, int *ret_fd, struct err *err);
 /* ---- plan.c ---- */
 
 int plan_fill(const struct session *session, struct plan *ret, struct err *err);
+/* The session's own; IPV6 is left alone where sessions have none. */
+void plan_addresses(const struct session *session, uint8_t ipv4[4], uint8_t ipv6[16]);
 const struct seccomp_filter *plan_filter(const struct supervisor *super, const char *profile);
 
 /* ---- cgroup.c ---- */

@@ -23,6 +23,9 @@
 #define _unused_ __attribute__((unused))
 #define _printf_(fmt, first) __attribute__((format(printf, fmt, first)))
 
+/* For openat() of a directory that is to be read or looked into, and of nothing else. */
+#define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
 /* Evaluates a system call again while it fails with EINTR; the value is the call's. */
 #define RETRY_EINTR(expr)                           \
 	({                                          \

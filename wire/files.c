@@ -3,9 +3,6 @@
 
 #include <stdbool.h>
 
-#define TERMINATED(m, member) is_terminated((m)->member, sizeof((m)->member))
-#define FITS(condition) ((condition) ? 0 : -EPROTO)
-
 enum { MAX_PERMISSIONS = 07777, MAX_MODE = 0177777 };
 
 static int check_request(const void *msg)

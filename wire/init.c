@@ -5,9 +5,6 @@
 
 #include "wire/super.h"
 
-#define TERMINATED(m, member) is_terminated((m)->member, sizeof((m)->member))
-#define FITS(condition) ((condition) ? 0 : -EPROTO)
-
 static bool err_fits(const struct err *err)
 {
 	return err->num <= 0 && TERMINATED(err, step) && TERMINATED(err, object);

@@ -38,6 +38,10 @@ struct msg_shape {
 	int (*check)(const void *msg); /* NULL, or 0 / -EPROTO: strings terminated, enums and counts in range */
 };
 
+/* For these checks: the string MEMBER of M holds a NUL; what a check returns. */
+#define TERMINATED(m, member) is_terminated((m)->member, sizeof((m)->member))
+#define FITS(condition) ((condition) ? 0 : -EPROTO)
+
 /* A received message; the descriptors belong to it until stolen. */
 struct msg {
 	union {
@@ -72,6 +76,10 @@ static inline void msg_init(struct msg_header *header, uint16_t op, uint64_t id,
 {
 	*header = (struct msg_header){ .version = MSG_VERSION, .op = op, .length = (uint32_t)length, .id = id };
 }
+
+/* Empties the whole of the struct that MSG points to, padding and all, and fills its header. */
+#define msg_begin(msg, op, id) \
+	(memset((msg), 0, sizeof(*(msg))), msg_init(&(msg)->header, (op), (id), sizeof(*(msg))))
 
 /* The check behind msg_recv, for fuzzing: 0, -EPROTONOSUPPORT or -EPROTO. */
 int msg_check(const void *bytes, size_t n, size_t n_fds, const struct msg_shape *shapes, size_t n_shapes);

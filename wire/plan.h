@@ -20,7 +20,7 @@ enum plan_op {
 enum plan_fd {
 	PLAN_FD_CHANNEL = 3, /* SOCK_SEQPACKET to the supervisor: plan in, report out */
 	PLAN_FD_LISTEN, /* listening SOCK_SEQPACKET for control */
-	PLAN_FD_OUTPUT, /* the output file, read-write, OUTPUT_FILE_BYTES long; mapped, then closed */
+	PLAN_FD_OUTPUT, /* the output file, empty, read-write: init gives it its size, maps and closes it */
 	PLAN_FD_SPEC, /* sealed memfd: the workload */
 	PLAN_FD_SECCOMP, /* sealed memfd: struct sock_filter[], the session's filter; /dev/null where there is none */
 	PLAN_FD_DEV, /* detached mount: the /dev tree, read-only */

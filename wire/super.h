@@ -19,18 +19,18 @@ enum super_op {
 	SUPER_CHECK, /* struct super_plain → struct super_checked */
 	SUPER_LIST, /* struct super_plain → SUPER_EV_VOLUMES and SUPER_EV_SESSION, some of each, then struct super_done */
 	SUPER_CREATE, /* struct super_create, descriptor: spec → struct super_created, SUPER_FD_* of the session */
-	SUPER_CONNECT, /* struct super_session → struct super_done, descriptor: a new connection to its init */
-	SUPER_NOTED, /* struct super_session → struct super_done: its end is in the registry, forget it */
-	SUPER_KILL, /* struct super_session → struct super_done when the kill is under way */
-	SUPER_FREEZE, /* struct super_session → struct super_done */
-	SUPER_THAW, /* struct super_session → struct super_done */
+	SUPER_CONNECT, /* struct super_named → struct super_done, descriptor: a new connection to its init */
+	SUPER_NOTED, /* struct super_named → struct super_done: its end is in the registry, forget it */
+	SUPER_KILL, /* struct super_named → struct super_done when the kill is under way */
+	SUPER_FREEZE, /* struct super_named → struct super_done */
+	SUPER_THAW, /* struct super_named → struct super_done */
 	SUPER_SET_LIMITS, /* struct super_set_limits → struct super_limits_set */
-	SUPER_REMOVE_VOLUME, /* struct super_volume → struct super_done when the name is free; its files go later */
+	SUPER_REMOVE_VOLUME, /* struct super_named → struct super_done when the name is free; its files go later */
 
 	SUPER_EV_SESSION =
 		0x100, /* struct super_ev_session, SUPER_FD_* of the session; of one that ends the output alone */
 	SUPER_EV_EXITED, /* struct super_ev_exited: its init is gone; the rest is undone, the output kept until SUPER_NOTED */
-	SUPER_EV_GONE, /* struct super_session: every host resource is given back; the id is free again */
+	SUPER_EV_GONE, /* struct super_named: every host resource is given back; the id is free again */
 	SUPER_EV_VOLUMES, /* struct super_ev_volumes: there are these volumes; of a session that ends, how full they are */
 };
 
@@ -69,14 +69,9 @@ struct super_done {
 	struct err err;
 };
 
-struct super_session {
+struct super_named {
 	struct msg_header header;
-	char id[NAME_SIZE];
-};
-
-struct super_volume {
-	struct msg_header header;
-	char name[NAME_SIZE]; /* same alphabet as a session's id */
+	char id[NAME_SIZE]; /* of a session, or a volume's name */
 };
 
 enum {
@@ -192,6 +187,8 @@ struct super_checked {
 	struct check_item items[MAX_CHECK_ITEMS];
 };
 
+_Static_assert(offsetof(struct super_set_limits, id) == offsetof(struct super_named, id), "same place");
+_Static_assert(offsetof(struct super_ev_exited, id) == offsetof(struct super_named, id), "same place");
 _Static_assert(sizeof(struct err) == 132, "part of the protocol");
 _Static_assert(sizeof(struct super_hello) == 48, "part of the protocol");
 _Static_assert(
@@ -207,6 +204,9 @@ extern const struct msg_shape super_requests[];
 extern const size_t n_super_requests;
 extern const struct msg_shape super_answers[];
 extern const size_t n_super_answers;
+
+/* The check of every message that begins as struct super_named does, in both directions. */
+int super_check_named(const void *msg);
 
 /* The id of a session: [a-z0-9][a-z0-9-]{0,62}. Also the rule for template, policy and image names. */
 bool name_is_valid(const char *name);

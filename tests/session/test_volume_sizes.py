@@ -308,7 +308,7 @@ class Sized(unittest.TestCase):
             while True:
                 file.write(bytes(4096))
         error = self.refuses(self.client.call, "session.create", template="minimal")
-        self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "directory", "ENOSPC"), error)
+        self.assertEqual((error.kind, error.data["step"], error.data["errno"]), ("failed", "plan", "ENOSPC"), error)
         talk()
         self.assertEqual(self.run_in(talker, "echo lives").strip(), "lives")
         self.client.call("session.pause", session=talker["id"])

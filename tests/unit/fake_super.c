@@ -84,7 +84,7 @@ void fake_die(struct fake_host *host, struct fake_session *session)
 
 void fake_gone(struct fake_host *host, struct fake_session *session)
 {
-	struct super_session gone = { 0 };
+	struct super_named gone = { 0 };
 
 	memcpy(gone.id, session->id, NAME_SIZE);
 	if (host->super >= 0)
@@ -260,7 +260,7 @@ static void answer_check(struct fake_host *host, const struct msg_header *reques
 	put(host->super, &checked, SUPER_CHECK | MSG_REPLY, request->id, sizeof(checked), NULL, 0);
 }
 
-static void serve_session_op(struct fake_host *host, const struct super_session *request)
+static void serve_session_op(struct fake_host *host, const struct super_named *request)
 {
 	struct fake_session *session = host_session(host, request->id);
 
@@ -308,14 +308,14 @@ static void add_volumes(struct fake_host *host, const struct super_create *reque
 	}
 }
 
-static void answer_remove_volume(struct fake_host *host, const struct super_volume *request)
+static void answer_remove_volume(struct fake_host *host, const struct super_named *request)
 {
 	struct super_ev_volumes *volumes = &host->volumes;
 	int error = host->remove_error ? host->remove_error : -ENOENT;
 
 	host->n_removes++;
 	for (size_t i = 0; i < volumes->n && host->remove_error == 0; i++)
-		if (streq(volumes->volumes[i].name, request->name)) {
+		if (streq(volumes->volumes[i].name, request->id)) {
 			volumes->volumes[i] = volumes->volumes[volumes->n - 1];
 			volumes->n--;
 			error = 0;
@@ -324,7 +324,7 @@ static void answer_remove_volume(struct fake_host *host, const struct super_volu
 	answer_done(host, &request->header, error);
 }
 
-static void answer_connect(struct fake_host *host, const struct super_session *request)
+static void answer_connect(struct fake_host *host, const struct super_named *request)
 {
 	struct fake_session *session = host_session(host, request->id);
 	struct super_done done = { 0 };

@@ -26,9 +26,9 @@ static int count_fds(void)
 	return n;
 }
 
-static struct super_session named(uint16_t op, const char *id)
+static struct super_named named(uint16_t op, const char *id)
 {
-	struct super_session m;
+	struct super_named m;
 
 	memset(&m, 0, sizeof(m));
 	msg_init(&m.header, op, 7, sizeof(m));
@@ -63,7 +63,7 @@ static void carries_messages_and_descriptors(void **state _unused_)
 /* A process without room for descriptors hears of the message, and can answer it. */
 static void loses_descriptors_alone(void **state _unused_)
 {
-	struct super_session kill = named(SUPER_KILL, "sess-1");
+	struct super_named kill = named(SUPER_KILL, "sess-1");
 	struct rlimit limit, none;
 	struct super_create create;
 	struct msg msg;
@@ -120,8 +120,8 @@ static void what_is_said_to_init_has_a_version(void **state _unused_)
 static void refuses_what_fits_no_shape(void **state _unused_)
 {
 	int fds[2], before;
-	struct super_session good = named(SUPER_KILL, "sess-1");
-	struct super_session bad[7];
+	struct super_named good = named(SUPER_KILL, "sess-1");
+	struct super_named bad[7];
 	struct msg msg;
 
 	pair(fds);
@@ -230,7 +230,7 @@ static void queues_in_order_and_is_bounded(void **state _unused_)
 	int fds[2], before = count_fds();
 	struct loop loop;
 	struct side a, b;
-	struct super_session m = named(SUPER_KILL, "sess-1");
+	struct super_named m = named(SUPER_KILL, "sess-1");
 	int r = 0, sent = 0;
 
 	pair(fds);
