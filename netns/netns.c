@@ -296,7 +296,7 @@ int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t
 	if (r < 0) {
 		/* It would go with the namespaces, but in the background; the caller may want the slot at once. */
 		_rtnl_batch_ struct rtnl_batch removal = { 0 };
-		rtnl_delete_link(&removal, link.ifindex);
+		rtnl_delete_link(&removal, name);
 		rtnl_send(&removal, NULL, NULL, name);
 		return r;
 	}
@@ -335,6 +335,17 @@ int netns_slot_exists(_unused_ struct netns *netns, uint32_t slot)
 	if (r == -ENODEV)
 		return 0;
 	return r < 0 ? r : 1;
+}
+
+int netns_slot_cut(_unused_ struct netns *netns, uint32_t slot)
+{
+	_rtnl_batch_ struct rtnl_batch batch = { 0 };
+	char name[IFNAMSIZ];
+
+	link_name(slot, name);
+	rtnl_delete_link(&batch, name);
+	int r = rtnl_send(&batch, NULL, NULL, name);
+	return r == -ENODEV ? 0 : r;
 }
 
 int netns_monitor_fd(const struct netns *netns)

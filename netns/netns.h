@@ -115,6 +115,12 @@ void netns_slot_release(struct netns_slot *slot);
 /* 1 or 0: whether cr<slot> exists now; or a negative errno: the kernel could not be asked. */
 int netns_slot_exists(struct netns *netns, uint32_t slot);
 
+/*
+ * Takes cr<slot> away, though somebody may still hold its namespace: the kernel, for what was left unsent. It waits until
+ * that is done, some 20 ms. 0 also when there is none.
+ */
+int netns_slot_cut(struct netns *netns, uint32_t slot);
+
 /* Becomes readable when links have changed; then netns_gone() once. */
 int netns_monitor_fd(const struct netns *netns);
 

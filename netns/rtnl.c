@@ -107,10 +107,11 @@ void rtnl_add_veth(struct rtnl_batch *batch, const char *name, uint32_t group, c
 	nest_end(batch, info);
 }
 
-void rtnl_delete_link(struct rtnl_batch *batch, int ifindex)
+void rtnl_delete_link(struct rtnl_batch *batch, const char *name)
 {
-	struct ifinfomsg body = { .ifi_index = ifindex };
+	struct ifinfomsg body = { 0 };
 	begin(batch, "veth removal", RTM_DELLINK, 0, &body, sizeof(body));
+	put_string(batch, IFLA_IFNAME, name);
 }
 
 void rtnl_get_link(struct rtnl_batch *batch, const char *name)

@@ -31,7 +31,7 @@ typedef uint8_t mac_address[6];
  */
 void rtnl_add_veth(struct rtnl_batch *batch, const char *name, uint32_t group, const mac_address mac,
 	const char *peer_name, const mac_address peer_mac, int peer_net_fd);
-void rtnl_delete_link(struct rtnl_batch *batch, int ifindex);
+void rtnl_delete_link(struct rtnl_batch *batch, const char *name);
 /* Asks for the link NAME: rtnl_send() returns what is known of it. */
 void rtnl_get_link(struct rtnl_batch *batch, const char *name);
 void rtnl_set_group(struct rtnl_batch *batch, int ifindex, uint32_t group);

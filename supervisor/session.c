@@ -81,10 +81,14 @@ static void on_retry(struct loop_timer *timer)
 	session_advance(container_of(timer, struct session, timer));
 }
 
+void session_retry_later(struct session *session, uint64_t delay_ns)
+{
+	session->timer.fn = on_retry;
+	loop_arm(&session->super->loop, &session->timer, boottime_ns() + delay_ns);
+}
+
 void session_advance(struct session *session)
 {
-	struct supervisor *super = session->super;
-
 	if (session->phase != PHASE_ENDING)
 		return;
 	while (session->entry.steps_begun > 0) {
@@ -97,8 +101,7 @@ void session_advance(struct session *session)
 			struct err err;
 			err_set(&err, r, step->name, "undo");
 			log_err(LOG_WARNING, session->entry.id, &err);
-			session->timer.fn = on_retry;
-			loop_arm(&super->loop, &session->timer, boottime_ns() + UNDO_RETRY_NS);
+			session_retry_later(session, UNDO_RETRY_NS);
 			return;
 		}
 		session->entry.steps_begun--;

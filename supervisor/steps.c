@@ -19,6 +19,9 @@
 
 /* ---- slot: a number, its host ids, addresses and interface name ---- */
 
+/* What the dead have left unsent keeps their network namespace for minutes (tcp_orphan_retries); not their interface. */
+#define LINK_PATIENCE_NS (3 * NS_PER_SEC)
+
 static int run_slot(struct session *session, struct err *err)
 {
 	int r = slots_take(session->super, session->template, &session->net);
@@ -40,6 +43,12 @@ static int undo_slot(struct session *session)
 	netns_slot_release(&session->net);
 	/* The kernel takes the interface away a moment after the namespace died; slots_link_gone() comes back here. */
 	int r = netns_slot_exists(super->netns, slot);
+	if (r > 0 && session->link_deadline_ns == 0) {
+		session->link_deadline_ns = boottime_ns() + LINK_PATIENCE_NS;
+		session_retry_later(session, LINK_PATIENCE_NS);
+	} else if (r > 0 && boottime_ns() >= session->link_deadline_ns) {
+		r = netns_slot_cut(super->netns, slot);
+	}
 	if (r != 0)
 		return r < 0 ? r : -EAGAIN;
 	super->by_slot[slot] = NULL;

@@ -71,6 +71,7 @@ struct session {
 	struct loop_timer timer; /* the latest moment for init's report; later, the next try of an undo */
 	struct loop_io events_io; /* cgroup.events while the cgroup drains */
 	uint64_t flush; /* has to have ended before it lets go of its volumes (supervisor.flushes_ended); 0: not yet known */
+	uint64_t link_deadline_ns; /* boottime; then an interface that is still there is taken away; 0: not yet set */
 	bool killed; /* control asked for the end */
 	bool noted; /* control has written down how it ended */
 	uint64_t answer_to; /* control's SUPER_CREATE that still waits for its answer; 0: none */
@@ -211,6 +212,8 @@ void session_adopted(struct session *session);
 
 /* Goes on with undoing; called by whoever saw an event that a step was waiting for. May free the session. */
 void session_advance(struct session *session);
+/* Comes back to session_advance() by itself. */
+void session_retry_later(struct session *session, uint64_t delay_ns);
 
 struct session *session_find(struct supervisor *super, const char *id);
 

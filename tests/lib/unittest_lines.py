@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python3 unittest_lines.py FILE: runs a unittest file and prints "RESULT NAME ok|FAIL SECONDS" for each test, on a line of
-its own whatever the test prints; tests/run.py counts these lines. Details of failures follow at the end."""
+"""python3 unittest_lines.py FILE [WORD...]: runs a unittest file, or those of its tests whose names have one of the words, and
+prints "RESULT NAME ok|FAIL SECONDS" for each, on a line of its own whatever the test prints; tests/run.py counts these lines.
+Details of failures follow at the end."""
 
 import importlib.util
 import sys
@@ -20,12 +21,21 @@ class Result(unittest.TextTestResult):
         super().stopTest(test)
 
 
-def main(path):
+def tests_of(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from tests_of(test)
+        else:
+            yield test
+
+
+def main(path, *words):
     spec = importlib.util.spec_from_file_location("tests", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules["tests"] = module
     spec.loader.exec_module(module)
-    suite = unittest.defaultTestLoader.loadTestsFromModule(module)
+    found = tests_of(unittest.defaultTestLoader.loadTestsFromModule(module))
+    suite = unittest.TestSuite(test for test in found if not words or any(word in test.id() for word in words))
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=0, resultclass=Result).run(suite)
     # A module or class that could not be set up has no test of its own to fail.
     if result.errors and not result.testsRun:
@@ -34,4 +44,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -4,6 +4,7 @@
  *   prober tcp|udp|icmp ADDRESS PORT   prints "PROTOCOL ADDRESS: reached" when an answer came, else why not
  *   prober serve PORT                  answers TCP and UDP, prints a line for each
  *   prober stream PORT                 takes and gives bytes without end, to each who connects
+ *   prober mute PORT                   lets them connect, and takes nothing
  *   prober pull|push ADDRESS PORT MS   takes or gives so long: "pull ADDRESS: BYTES", those that arrived
  */
 #include <arpa/inet.h>
@@ -13,6 +14,7 @@
 #include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +134,7 @@ static void give_and_take(int fd)
 	}
 }
 
-static int stream(int port)
+static int stream(int port, bool is_mute)
 {
 	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
 	int tcp = socket(AF_INET6, SOCK_STREAM, 0);
@@ -146,6 +148,8 @@ static int stream(int port)
 		int fd = accept(tcp, NULL, NULL);
 		if (fork() == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			while (is_mute)
+				pause();
 			give_and_take(fd);
 			_exit(0);
 		}
@@ -190,8 +194,8 @@ static long long move(int is_push, const char *address, int port, long ms)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && strcmp(argv[1], "stream") == 0)
-		return stream(atoi(argv[2]));
+	if (argc == 3 && (strcmp(argv[1], "stream") == 0 || strcmp(argv[1], "mute") == 0))
+		return stream(atoi(argv[2]), strcmp(argv[1], "mute") == 0);
 	if (argc == 5) {
 		long long bytes = move(strcmp(argv[1], "push") == 0, argv[2], atoi(argv[3]), atol(argv[4]));
 		printf("%s %s: %lld\n", argv[1], argv[2], bytes);

@@ -13,7 +13,7 @@ import unittest
 
 from carrel_host import Host, RpcError, compile_static, own_network, scaled, wait_until
 
-WORLD, STREAM_PORT = ("11.0.0.2", "2a00::2"), 9000
+WORLD, STREAM_PORT, MUTE_PORT = ("11.0.0.2", "2a00::2"), 9000, 9001
 RATE = 64 << 10  # far less than an emulated processor can do
 BURST = 128 << 10  # beyond what passes in a second
 
@@ -33,19 +33,25 @@ def setUpModule():
         pathlib.Path("/proc/sys", name).write_text("1")
 
 
-def stream_from_the_world(prober):
-    """prober in a network namespace that plays the internet, and gives and takes as much as it gets."""
-    server = subprocess.Popen(["unshare", "--net", str(prober), "stream", str(STREAM_PORT)], stdout=subprocess.PIPE, text=True)
+def serve_in_the_world(*command):
+    server = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
     unittest.addModuleCleanup(server.wait)
     unittest.addModuleCleanup(server.stdout.close)
     unittest.addModuleCleanup(server.kill)
     assert server.stdout.readline() == "serving\n"
+    return server
+
+
+def stream_from_the_world(prober):
+    """prober in a network namespace that plays the internet: it gives and takes as much as it gets, or nothing."""
+    server = serve_in_the_world("unshare", "--net", prober, "stream", STREAM_PORT)
     inside = ["nsenter", "--net", "--target", str(server.pid)]
     for where, command in (([], f"link add world type veth peer name home netns {server.pid}"), ([], "link set world up"),
                            ([], "addr add 11.0.0.1/24 dev world"), ([], "addr add 2a00::1/64 dev world nodad"),
                            (inside, "link set home up"), (inside, f"addr add {WORLD[0]}/24 dev home"),
                            (inside, f"addr add {WORLD[1]}/64 dev home nodad")):
         subprocess.run([*where, "ip", *command.split()], check=True)
+    serve_in_the_world(*inside, prober, "mute", MUTE_PORT)
 
 
 class Listener:
@@ -233,6 +239,16 @@ class Isolation(unittest.TestCase):
         self.assertRegex(" ".join(rules[0]), rf"received\d+ limit rate over {16 * RATE >> 20} mbytes/second burst 128 kbytes")
         self.client.call("session.remove", session="changing")
         self.assertEqual(self.rules(), [])
+
+    def test_what_is_unsent_keeps_nothing_of_the_session(self):
+        """The kernel goes on sending for whoever was killed, for minutes where nobody takes it; the session has ended."""
+        pushes = "".join(f"prober push {address} {MUTE_PORT} 1000000 &\n" for address in 8 * WORLD)
+        self.surf("unsent", f"{pushes}echo pushing; wait")
+        sent = lambda: self.client.call("session.stats", session="unsent")["network"]["sent_bytes"]  # noqa: E731
+        wait_until(lambda: sent() > 16 * (64 << 10), what="they have sent what is taken")
+        begun = time.monotonic()
+        self.client.call("session.remove", session="unsent")
+        self.assertLess(time.monotonic() - begun, scaled(5))
 
     def test_interface_is_bare(self):
         session = self.client.call("session.create", template="prober", wait="created", command=[
