@@ -312,7 +312,7 @@ static void check_network(struct check *c)
 	say_tried(c, "net.nftables", in_child(c, try_policy), "the policy's rules load",
 		"modprobe -a nf_tables nft_masq nft_ct, or use a kernel with them");
 	say_tried(c, "net.veth", in_child(c, try_veth), "a session's link, addresses and redirect",
-		"modprobe veth, or use a kernel with it");
+		"modprobe -a veth nft_nat, or use a kernel with them");
 	if (c->config->has_ipv6 && read_number("/proc/sys/net/ipv6/conf/all/disable_ipv6", 1) == 0)
 		ok(c, "net.ipv6", "on");
 	else if (c->config->has_ipv6)

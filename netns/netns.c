@@ -9,7 +9,7 @@
  *   netns.c     a slot from beginning to end
  *   userns.c    the pair of namespaces
  *   rtnl.c      route netlink messages: link, address, neighbour, route
- *   policy.c    nftables: policy.nft on the host, redirect.nft inside
+ *   policy.c    nftables: policy.nft on the host, the redirect inside
  *   watch.c     what the kernel announces
  */
 #include "netns/netns.h"
@@ -242,7 +242,7 @@ static int set_up_inside(
 		rtnl_route_localnet(&batch, ifindex);
 	add_end(netns, slot, ifindex, false, &batch);
 	r = rtnl_send(&batch, NULL, err, "eth0");
-	return r < 0 || n_ports == 0 ? r : policy_redirect(&netns->config, slot, ports, n_ports, &netns->low_fd, err);
+	return r < 0 || n_ports == 0 ? r : policy_redirect(ports, n_ports, &netns->low_fd, err);
 }
 
 /*

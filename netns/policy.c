@@ -15,9 +15,6 @@ enum { BURST_BYTES = 128 * 1024 }; /* so that the largest packet passes at any r
 static const char policy[] =
 #include "netns/policy.nft.h"
 	;
-static const char redirect[] =
-#include "netns/redirect.nft.h"
-	;
 
 /*
  * The context's socket belongs to the network namespace it is made in, so each run has its own. It is the one
@@ -153,24 +150,22 @@ int policy_unload(int *low_fd, struct err *err)
 		low_fd, "policy removal", err);
 }
 
-int policy_redirect(const struct netns_config *config, uint32_t slot, const uint16_t *ports, size_t n_ports, int *low_fd,
-	struct err *err)
+int policy_redirect(const uint16_t *ports, size_t n_ports, int *low_fd, struct err *err)
 {
-	char *text = NULL, address[INET_ADDRSTRLEN];
-	uint8_t raw[4];
+	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 
 	if (!out)
 		return err_set(err, -ENOMEM, "redirect", "rules");
-	for (int host = 0; host < 2; host++) {
-		netns_ipv4(config, slot, host, raw);
-		inet_ntop(AF_INET, raw, address, sizeof(address));
-		fprintf(out, "define %s = %s\n", host ? "host" : "session", address);
-	}
-	fprintf(out, "define ports = {");
+	fprintf(out, "table ip carrel {\n"
+		     "	chain loopback {\n"
+		     "		type nat hook prerouting priority dstnat\n"
+		     "		iifname eth0 tcp dport {");
 	for (size_t i = 0; i < n_ports; i++)
 		fprintf(out, "%s %u", i > 0 ? "," : "", ports[i]);
-	fprintf(out, " }\n%s", redirect);
+	fprintf(out, " } dnat to 127.0.0.1\n"
+		     "	}\n"
+		     "}\n");
 	return run_written(out, &text, low_fd, "redirect", err);
 }

@@ -11,5 +11,4 @@
 int policy_load(const struct netns_config *config, int *low_fd, struct err *err);
 int policy_unload(int *low_fd, struct err *err);
 int policy_rates(uint32_t slot, uint64_t sent, uint64_t received, int *low_fd, struct err *err);
-int policy_redirect(const struct netns_config *config, uint32_t slot, const uint16_t *ports, size_t n_ports, int *low_fd,
-	struct err *err);
+int policy_redirect(const uint16_t *ports, size_t n_ports, int *low_fd, struct err *err);

@@ -189,6 +189,9 @@ class Check(unittest.TestCase):
     def test_no_bridge_filter(self):
         self.module("net.bridge", "br_netfilter", "no br_netfilter", "degraded")
 
+    def test_no_redirect(self):
+        self.module("net.veth", "nft_nat", "redirect")
+
     def test_no_masquerading(self):
         self.module("net.nftables", "nft_masq", "the policy's rules")
 
