@@ -159,7 +159,7 @@ static int try_veth(const struct check *c)
 	struct netns *netns;
 	int r = open_scratch_network(c, &netns);
 
-	return r < 0 ? r : netns_make(netns, 1, &port, 1, &slot, NULL);
+	return r < 0 ? r : netns_make(netns, 1, NETNS_SPARE, &port, 1, &slot, NULL);
 }
 
 /* A detached mount of PATH whose ids are mapped as slot 1's are. */

@@ -180,9 +180,10 @@ int netns_set_rates(struct netns *netns, uint32_t slot, uint64_t sent, uint64_t 
 }
 
 /*
- * Router advertisements are off at both ends before the link is up. On the host's this matters: a session that sends
- * one would offer itself as the host's way to the world. The rules drop it; this holds when somebody flushed them.
- * Netlink cannot set it. The path is that of the network namespace we are in.
+ * A session that sends a router advertisement would offer itself as the host's way to the world. The rules drop it; this
+ * holds when somebody flushed them. Netlink cannot set it. The session's end is left to carrel-init (sandbox/proc.c):
+ * here the same paths of the host's /proc would be looked up in each of its namespaces, and the kernel compares
+ * them with those of all others.
  */
 static int refuse_advertisements(const struct netns *netns, const char *link, struct err *err)
 {
@@ -204,7 +205,7 @@ static void add_end(const struct netns *netns, uint32_t slot, int ifindex, bool 
 
 	if (netns->has_stack6)
 		rtnl_no_link_local(batch, ifindex);
-	rtnl_set_up(batch, ifindex, true);
+	rtnl_set_up(batch, ifindex);
 	for (int i = 0; i < (netns->config.has_ipv6 ? 2 : 1); i++) {
 		const int family = i == 0 ? AF_INET : AF_INET6;
 		void (*const address)(const struct netns_config *, uint32_t, bool, uint8_t *) =
@@ -234,14 +235,12 @@ static int set_up_inside(
 	struct netns *netns, uint32_t slot, int ifindex, const uint16_t *ports, size_t n_ports, struct err *err)
 {
 	_rtnl_batch_ struct rtnl_batch batch = { 0 };
-	int r = refuse_advertisements(netns, "eth0", err);
-	if (r < 0)
-		return r;
-	rtnl_set_up(&batch, LOOPBACK_IFINDEX, false);
+
+	rtnl_set_up(&batch, LOOPBACK_IFINDEX);
 	if (n_ports > 0)
 		rtnl_route_localnet(&batch, ifindex);
 	add_end(netns, slot, ifindex, false, &batch);
-	r = rtnl_send(&batch, NULL, err, "eth0");
+	int r = rtnl_send(&batch, NULL, err, "eth0");
 	return r < 0 || n_ports == 0 ? r : policy_redirect(ports, n_ports, &netns->low_fd, err);
 }
 
@@ -270,8 +269,8 @@ static int set_up(struct netns *netns, const struct netns_slot *slot, const stru
 	return r;
 }
 
-int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t n_ports, struct netns_slot *ret,
-	struct err *err)
+int netns_make(struct netns *netns, uint32_t slot, enum netns_policy policy, const uint16_t *ports, size_t n_ports,
+	struct netns_slot *ret, struct err *err)
 {
 	_rtnl_batch_ struct rtnl_batch batch = { 0 };
 	_close_ int user_fd = -1, net_fd = -1;
@@ -284,13 +283,13 @@ int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t
 	int r = userns_make(netns->config.id_base + (slot - 1) * IDS_PER_SLOT, &user_fd, &net_fd, err);
 	if (r < 0)
 		return r;
-	rtnl_add_veth(&batch, name, NETNS_GROUP_BASE + NETNS_SPARE, mac_of_host, "eth0", mac_of_session, net_fd);
+	rtnl_add_veth(&batch, name, NETNS_GROUP_BASE + policy, mac_of_host, "eth0", mac_of_session, net_fd);
 	rtnl_get_link(&batch, name);
 	r = rtnl_send(&batch, &link, err, name);
 	if (r < 0)
 		return r;
 	const struct netns_slot made = {
-		.slot = slot, .ifindex = link.ifindex, .user_fd = user_fd, .net_fd = net_fd
+		.slot = slot, .ifindex = link.ifindex, .policy = policy, .user_fd = user_fd, .net_fd = net_fd
 	};
 	r = set_up(netns, &made, &link, ports, n_ports, err);
 	if (r < 0) {
@@ -306,15 +305,19 @@ int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t
 	return 0;
 }
 
-int netns_set_policy(
-	_unused_ struct netns *netns, const struct netns_slot *slot, enum netns_policy policy, struct err *err)
+int netns_set_policy(_unused_ struct netns *netns, struct netns_slot *slot, enum netns_policy policy, struct err *err)
 {
 	_rtnl_batch_ struct rtnl_batch batch = { 0 };
 	char name[IFNAMSIZ];
 
+	if (slot->policy == policy)
+		return 0;
 	link_name(slot->slot, name);
 	rtnl_set_group(&batch, slot->ifindex, NETNS_GROUP_BASE + policy);
-	return rtnl_send(&batch, NULL, err, name);
+	int r = rtnl_send(&batch, NULL, err, name);
+	if (r == 0)
+		slot->policy = policy;
+	return r;
 }
 
 void netns_slot_release(struct netns_slot *slot)

@@ -43,7 +43,7 @@ struct netns_config {
 
 /* Egress policies; the value is added to NETNS_GROUP_BASE for the interface group. */
 enum netns_policy {
-	NETNS_SPARE, /* made, not claimed: nothing passes */
+	NETNS_SPARE, /* nothing passes */
 	NETNS_NONE, /* only answers to the host */
 	NETNS_INTERNET, /* and public addresses: no private range, link-local, metadata address or host service */
 	NETNS_FIRST_LIST, /* a list of the configuration's: this and more, see netns_list_number() */
@@ -64,6 +64,7 @@ int netns_policy_by_name(const struct netns_config *config, const char *name, en
 struct netns_slot {
 	uint32_t slot; /* from 1 */
 	int ifindex; /* of cr<slot> on the host */
+	enum netns_policy policy; /* as last set */
 	int user_fd, net_fd; /* the namespaces; owned by whoever holds the struct */
 };
 
@@ -99,15 +100,18 @@ int netns_policy_fd(const struct netns *netns);
 bool netns_policy_lost(struct netns *netns);
 
 /*
- * Makes user namespace, network namespace and veth of SLOT in group NETNS_SPARE; with N_PORTS > 0 also the redirect
- * by which TCP to those ports of the session's address reaches a listener on its 127.0.0.1. 0 or a negative errno;
+ * Makes user namespace, network namespace and veth of SLOT under POLICY; with N_PORTS > 0 also the redirect by which
+ * TCP to those ports of the session's address reaches a listener on its 127.0.0.1. 0 or a negative errno;
  * -EEXIST when an interface of that name is still there. On failure nothing is left. Needs /proc/sys/net writable.
  */
-int netns_make(struct netns *netns, uint32_t slot, const uint16_t *ports, size_t n_ports, struct netns_slot *ret,
-	struct err *err);
+int netns_make(struct netns *netns, uint32_t slot, enum netns_policy policy, const uint16_t *ports, size_t n_ports,
+	struct netns_slot *ret, struct err *err);
 
-/* Puts a slot under POLICY: from now on it may pass what the policy lets pass. One netlink message. */
-int netns_set_policy(struct netns *netns, const struct netns_slot *slot, enum netns_policy policy, struct err *err);
+/*
+ * Puts a slot under POLICY: from now on it may pass what the policy lets pass. One netlink message, for which the kernel
+ * looks through all of the host's IPv6 routes; nothing is done where it is under that policy.
+ */
+int netns_set_policy(struct netns *netns, struct netns_slot *slot, enum netns_policy policy, struct err *err);
 
 /* Closes both descriptors; the interface goes away once nobody else holds the namespace. */
 void netns_slot_release(struct netns_slot *slot);

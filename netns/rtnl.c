@@ -89,7 +89,7 @@ static void put_veth_end(struct rtnl_batch *batch, const char *name, const mac_a
 void rtnl_add_veth(struct rtnl_batch *batch, const char *name, uint32_t group, const mac_address mac,
 	const char *peer_name, const mac_address peer_mac, int peer_net_fd)
 {
-	struct ifinfomsg body = { 0 };
+	struct ifinfomsg body = { .ifi_flags = IFF_NOARP, .ifi_change = IFF_NOARP };
 
 	begin(batch, "veth", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof(body));
 	put_veth_end(batch, name, mac);
@@ -156,10 +156,9 @@ void rtnl_route_localnet(struct rtnl_batch *batch, int ifindex)
 	nest_end(batch, spec);
 }
 
-void rtnl_set_up(struct rtnl_batch *batch, int ifindex, bool noarp)
+void rtnl_set_up(struct rtnl_batch *batch, int ifindex)
 {
-	unsigned flags = IFF_UP | (noarp ? IFF_NOARP : 0);
-	struct ifinfomsg body = { .ifi_index = ifindex, .ifi_flags = flags, .ifi_change = flags };
+	struct ifinfomsg body = { .ifi_index = ifindex, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	begin(batch, "link up", RTM_SETLINK, 0, &body, sizeof(body));
 }
 

@@ -26,7 +26,9 @@ void rtnl_batch_done(struct rtnl_batch *batch);
 typedef uint8_t mac_address[6];
 
 /*
- * A veth NAME in GROUP; its other end is born in the namespace PEER_NET_FD as PEER_NAME. Both ends are down.
+ * A veth NAME in GROUP; its other end is born in the namespace PEER_NET_FD as PEER_NAME. Both ends are down, and neither
+ * asks for nor answers for an address (NOARP), in ARP or neighbour discovery: a flag that changed later, when they are
+ * up, would make the kernel look through all IPv6 routes.
  * Addresses set here count as chosen by an administrator: udev gives no others.
  */
 void rtnl_add_veth(struct rtnl_batch *batch, const char *name, uint32_t group, const mac_address mac,
@@ -39,8 +41,7 @@ void rtnl_set_group(struct rtnl_batch *batch, int ifindex, uint32_t group);
 void rtnl_no_link_local(struct rtnl_batch *batch, int ifindex);
 /* Packets to and from 127.0.0.0/8 may pass the link. There is no such setting for IPv6. */
 void rtnl_route_localnet(struct rtnl_batch *batch, int ifindex);
-/* NOARP: the link neither asks for nor answers for an address, in ARP or neighbour discovery of its own. */
-void rtnl_set_up(struct rtnl_batch *batch, int ifindex, bool noarp);
+void rtnl_set_up(struct rtnl_batch *batch, int ifindex);
 /* FAMILY is AF_INET or AF_INET6, an address 4 or 16 bytes. It gets its /31 or /127 and is usable at once (no DAD). */
 void rtnl_add_address(struct rtnl_batch *batch, int ifindex, int family, const uint8_t *address);
 void rtnl_add_neighbour(

@@ -3,7 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -15,20 +15,22 @@
 extern int capget(cap_user_header_t header, cap_user_data_t data);
 extern int capset(cap_user_header_t header, const cap_user_data_t data);
 
+enum { STACK_BYTES = 8192 };
+
 /*
  * A namespace's ids can be mapped only while a process is in it (user_namespaces(7)), so a child is born into both
- * and does nothing until the other end of its pipe is closed, be it by the death of the supervisor. It is a copy of
- * a root process, in a user namespace of its own: it makes plain system calls and touches no memory of libraries.
+ * and does nothing until it is killed, or until the supervisor dies. Neither memory nor descriptors are copied for it:
+ * both would be the more the more sessions there are. So it is root's process with a part of its memory in a user
+ * namespace of its own, where nobody is yet who could reach it; it makes plain system calls, which cannot fail and
+ * so do not touch errno, and touches no memory but its stack.
  */
-static _Noreturn void stay(int read_end, int write_end)
+static int stay(void *arg)
 {
-	char nothing;
-
-	syscall(SYS_close, write_end);
-	while (syscall(SYS_read, read_end, &nothing, 1) < 0 && errno == EINTR)
-		;
-	for (;;)
-		syscall(SYS_exit_group, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Of one that died before that there is no signal. */
+	while (getppid() == *(const pid_t *)arg)
+		pause();
+	return 0;
 }
 
 static int write_map(int proc_fd, const char *name, uint32_t first_id, struct err *err)
@@ -42,10 +44,10 @@ static int write_map(int proc_fd, const char *name, uint32_t first_id, struct er
 }
 
 /* Maps the child's ids and opens its namespaces; it has not been waited for, so PID can be nobody else's. */
-static int take(long pid, uint32_t first_id, int *ret_user_fd, int *ret_net_fd, struct err *err)
+static int take(int pid, uint32_t first_id, int *ret_user_fd, int *ret_net_fd, struct err *err)
 {
 	char path[32];
-	snprintf(path, sizeof(path), "/proc/%ld", pid);
+	snprintf(path, sizeof(path), "/proc/%d", pid);
 	_close_ int proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (proc_fd < 0)
 		return err_set(err, -errno, "namespaces", "%s", path);
@@ -73,42 +75,42 @@ static int take(long pid, uint32_t first_id, int *ret_user_fd, int *ret_net_fd, 
  *
  * The caller's capabilities are kept through it, because some kernels let only the privileged make user namespaces.
  */
-static long clone_owned(uid_t euid, struct clone_args *args, int read_end, int write_end)
+static int clone_owned(uid_t euid, uint8_t stack[static STACK_BYTES], const pid_t *parent, int *ret_pidfd)
 {
+	/* No exit signal: the child is nobody's business but ours, in particular not the supervisor's reaper's. */
+	const int flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_PIDFD | CLONE_VM | CLONE_FILES;
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
-	const int dumpable = prctl(PR_GET_DUMPABLE);
 
 	if (capget(&header, caps) < 0 || setresuid((uid_t)-1, euid, (uid_t)-1) < 0)
 		return -errno;
-	long pid = capset(&header, caps) < 0 ? -1 : syscall(SYS_clone3, args, sizeof(*args));
-	if (pid == 0)
-		stay(read_end, write_end);
-	const long r = pid < 0 ? -errno : pid;
+	int pid = capset(&header, caps) < 0
+			  ? -1
+			  : clone(stay, stack + STACK_BYTES, flags, (void *)(uintptr_t)parent, ret_pidfd);
+	const int r = pid < 0 ? -errno : pid;
 	/* One that stayed another user could neither go on nor say so; the real id may always come back. */
 	if (setresuid((uid_t)-1, getuid(), (uid_t)-1) < 0 || capset(&header, caps) < 0)
 		abort();
-	/* A change of ids takes it away. */
-	if (dumpable == 1)
-		prctl(PR_SET_DUMPABLE, 1);
 	return r;
 }
 
 int userns_make(uint32_t first_id, int *ret_user_fd, int *ret_net_fd, struct err *err)
 {
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_set(err, -errno, "namespaces", "pipe");
-	_close_ int read_end = ends[0], write_end = ends[1], pidfd = -1;
-	/* No exit signal: the child is nobody's business but ours, in particular not the supervisor's reaper's. */
-	struct clone_args args = { .flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_PIDFD,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd };
-	long pid = clone_owned(first_id, &args, read_end, write_end);
-	if (pid < 0)
-		return err_set(err, (int)pid, "namespaces", "clone3");
-	int r = take(pid, first_id, ret_user_fd, ret_net_fd, err);
-	close_fdp(&write_end);
+	_Alignas(16) uint8_t stack[STACK_BYTES];
+	const int dumpable = prctl(PR_GET_DUMPABLE);
+	const pid_t parent = getpid();
+	_close_ int pidfd = -1;
 	siginfo_t info;
-	RETRY_EINTR(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL));
+
+	int pid = clone_owned(first_id, stack, &parent, &pidfd);
+	int r = pid < 0 ? err_set(err, pid, "namespaces", "clone")
+			: take(pid, first_id, ret_user_fd, ret_net_fd, err);
+	if (pid >= 0) {
+		kill(pid, SIGKILL);
+		RETRY_EINTR(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL));
+	}
+	/* The change of ids took it away; while the memory was shared it was better so. */
+	if (dumpable == 1)
+		prctl(PR_SET_DUMPABLE, 1);
 	return r;
 }

@@ -42,6 +42,16 @@ static const struct {
 };
 /* clang-format on */
 
+/* Nobody is a router to the session but the host, whose address it has. Without IPv6 there is no such file. */
+static int refuse_advertisements(struct setup *setup)
+{
+	_close_ int fd = openat(setup->proc, "sys/net/ipv6/conf/eth0/accept_ra", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 ? errno != ENOENT : write(fd, "0", 1) < 0)
+		return fail(setup, -errno, "accept_ra");
+	return 0;
+}
+
 int step_proc(struct setup *setup)
 {
 	const unsigned int attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
@@ -55,7 +65,7 @@ int step_proc(struct setup *setup)
 		return r;
 	setup->proc = r;
 	r = sys_attach(setup->proc, setup->root, "proc");
-	return r < 0 ? fail(setup, r, "attach") : 0;
+	return r < 0 ? fail(setup, r, "attach") : refuse_advertisements(setup);
 }
 
 /*

@@ -377,7 +377,7 @@ static int find_programs(struct supervisor *super, struct err *err)
 
 static int open_host(struct supervisor *super, struct err *err)
 {
-	static int (*const stages[])(struct supervisor *, struct err *) = { read_boot_id, open_null,
+	static int (*const stages[])(struct supervisor *, struct err *) = { read_boot_id, open_null, spawn_open,
 		make_mount_namespace, keeper_open, open_directories, take_locks, refuse_unfit_host, cgroup_open,
 		compile_filters, network_open, open_sockets, find_programs };
 	int r = 0;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <search.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,12 +11,16 @@
 #define SETUP_TIMEOUT_NS (10 * NS_PER_SEC)
 #define UNDO_RETRY_NS (100 * NS_PER_MS)
 
+static int compare_ids(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 struct session *session_find(struct supervisor *super, const char *id)
 {
-	for (struct session *s = super->sessions; s; s = s->next)
-		if (streq(s->entry.id, id))
-			return s;
-	return NULL;
+	char *const *found = tfind(id, &super->ids, compare_ids);
+
+	return found ? container_of(*found, struct session, entry.id[0]) : NULL;
 }
 
 struct session *session_new(struct supervisor *super, const struct ledger_entry *entry)
@@ -26,6 +31,10 @@ struct session *session_new(struct supervisor *super, const struct ledger_entry 
 		return NULL;
 	s->super = super;
 	s->entry = *entry;
+	if (!tsearch(s->entry.id, &super->ids, compare_ids)) {
+		free(s);
+		return NULL;
+	}
 	s->template = config_template(&super->config, entry->template);
 	s->net = (struct netns_slot){ .slot = entry->slot, .user_fd = -1, .net_fd = -1 };
 	s->dir_fd = s->cgroup_fd = s->payload_fd = -1;
@@ -68,6 +77,7 @@ static void session_free(struct session *session)
 		ops_tell_gone(session);
 	loop_disarm(&super->loop, &session->timer);
 	making_free(session->making);
+	tdelete(session->entry.id, &super->ids, compare_ids);
 	*session->link = session->next;
 	if (session->next)
 		session->next->link = session->link;

@@ -2,7 +2,7 @@
 /*
  * Slots: one number from which a session's host ids, addresses and interface name follow. Networks are made ahead of
  * need, one at a time when nothing else is being done, so that the kernel's routing lock is off the path of a
- * creation; they are kept for each distinct set of redirected ports that a template asks for.
+ * creation; they are kept for each distinct network that templates ask for: redirected ports, egress policy.
  */
 #include <syslog.h>
 
@@ -16,7 +16,7 @@ enum slot_use {
 
 struct spare {
 	struct spare *next;
-	const struct template *like; /* the first template with these ports */
+	const struct template *like; /* the first template with such a network */
 	struct netns_slot net;
 };
 
@@ -30,17 +30,17 @@ struct slots {
 
 #define REFILL_DELAY_NS (10 * NS_PER_MS)
 
-static bool same_ports(const struct template *a, const struct template *b)
+static bool same_network(const struct template *a, const struct template *b)
 {
-	return a->n_loopback_ports == b->n_loopback_ports &&
+	return streq(a->egress, b->egress) && a->n_loopback_ports == b->n_loopback_ports &&
 	       memcmp(a->loopback_ports, b->loopback_ports, a->n_loopback_ports * sizeof(a->loopback_ports[0])) == 0;
 }
 
-/* The template that stands for all with the same ports. */
+/* The template that stands for all with the same network. */
 static const struct template *representative(const struct supervisor *super, const struct template *template)
 {
 	for (size_t i = 0; i < super->config.n_templates; i++)
-		if (same_ports(&super->config.templates[i], template))
+		if (same_network(&super->config.templates[i], template))
 			return &super->config.templates[i];
 	return template;
 }
@@ -71,6 +71,15 @@ static uint32_t next_number(struct supervisor *super)
 	return 0;
 }
 
+int slots_make_network(const struct supervisor *super, const struct template *template, uint32_t slot,
+	struct netns_slot *ret, struct err *err)
+{
+	enum netns_policy policy = NETNS_SPARE;
+
+	netns_policy_by_name(&super->netns_config, template->egress, &policy);
+	return netns_make(super->netns, slot, policy, template->loopback_ports, template->n_loopback_ports, ret, err);
+}
+
 static void on_refill(struct loop_timer *timer)
 {
 	struct supervisor *super = container_of(timer, struct supervisor, refill_timer);
@@ -89,8 +98,7 @@ static void on_refill(struct loop_timer *timer)
 		struct spare *spare = calloc(1, sizeof(*spare));
 		uint32_t slot = spare ? next_number(super) : 0;
 		struct err err;
-		if (slot == 0 || netns_make(super->netns, slot, like->loopback_ports, like->n_loopback_ports,
-					 &spare->net, &err) < 0) {
+		if (slot == 0 || slots_make_network(super, like, slot, &spare->net, &err) < 0) {
 			/* No harm: a creation makes its own, and says what is wrong if it cannot. */
 			if (slot)
 				super->slots->use[slot] = SLOT_FREE;

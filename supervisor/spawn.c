@@ -2,7 +2,7 @@
 /*
  * Starting carrel-init. Two processes, because the namespaces were made ahead of need:
  *
- *   supervisor ── clone3(INTO_CGROUP) ──▶ go-between: joins the slot's user and network namespaces
+ *   supervisor ── clone3(INTO_CGROUP) ──▶ go-between: own descriptors; the slot's user and network namespaces
  *                                             │ clone3(NEWPID NEWNS NEWIPC NEWUTS NEWCGROUP, PARENT)
  *                                             ▼
  *   supervisor's child, PID 1 of the session: ids 0, descriptors in place, execveat of the sealed memfd
@@ -14,6 +14,7 @@
  * Both children run on copies of this process's memory until exec, so they call nothing but system calls.
  */
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,8 +35,33 @@ struct shared {
 	const char *failed;
 };
 
-enum { CHILD_STACK_BYTES = 32768 };
-enum { FIRST_FREE_FD = 256 }; /* above every descriptor of enum plan_fd */
+enum {
+	CHILD_STACK_BYTES = 32768,
+	/*
+	 * Descriptors of the supervisor's that stand for nothing but while a session is started: then they are init's, in
+	 * the order of enum plan_fd, and those of enum beside. Every session has some of the supervisor's descriptors,
+	 * thousands of which would take long to copy and to close again; so the go-between shares the table, and makes
+	 * itself one of what is below WINDOW_END alone.
+	 */
+	WINDOW = 64,
+	WINDOW_END = 128,
+	MAX_PLAN_FDS = PLAN_FD_MOUNT - PLAN_FD_CHANNEL + PLAN_MAX_LAYERS + PLAN_MAX_MOUNTS,
+};
+
+/* In the window behind init's own. */
+enum beside { BESIDE_INIT, BESIDE_NULL, BESIDE_USER, BESIDE_NET, N_BESIDE };
+
+_Static_assert(WINDOW + MAX_PLAN_FDS + N_BESIDE <= WINDOW_END, "the window is large enough");
+_Static_assert(PLAN_FD_CHANNEL + MAX_PLAN_FDS + 1 <= WINDOW, "where init has its descriptors, the window is not");
+
+/* Puts FDS into the window; NULL: nothing. */
+static int fill_window(const struct supervisor *super, const int *fds, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (dup3(fds ? fds[i] : super->null_fd, WINDOW + i, O_CLOEXEC) < 0)
+			return -errno;
+	return 0;
+}
 
 static int clone_process(struct clone_args *args)
 {
@@ -61,57 +87,43 @@ static void child_fail(int channel, const char *what)
 	_exit(1);
 }
 
-/*
- * The map of descriptors, made in two moves so that none is overwritten before it is copied:
- *   0, 1, 2   /dev/null
- *   3 ...     FDS, in the order of enum plan_fd
- *   3 + N     carrel-init's binary, closed by exec
- * and everything above is closed.
- */
-static void child_place_fds(const int *fds, unsigned int n, int null_fd, int init_fd)
-{
-	int high[PLAN_FD_MOUNT + PLAN_MAX_LAYERS + PLAN_MAX_MOUNTS];
-
-	for (unsigned int i = 0; i < n; i++)
-		if ((high[i] = fcntl(fds[i], F_DUPFD, FIRST_FREE_FD)) < 0)
-			child_fail(fds[0], "descriptors");
-	int exec_fd = fcntl(init_fd, F_DUPFD, FIRST_FREE_FD);
-	if (exec_fd < 0)
-		child_fail(fds[0], "descriptors");
-	for (int i = 0; i < 3; i++)
-		if (dup2(null_fd, i) < 0)
-			child_fail(fds[0], "descriptors");
-	for (unsigned int i = 0; i < n; i++)
-		if (dup2(high[i], PLAN_FD_CHANNEL + (int)i) < 0)
-			child_fail(fds[0], "descriptors");
-	if (dup3(exec_fd, PLAN_FD_CHANNEL + (int)n, O_CLOEXEC) < 0 ||
-		syscall(SYS_close_range, PLAN_FD_CHANNEL + n + 1, ~0U, 0) < 0)
-		child_fail(PLAN_FD_CHANNEL, "descriptors");
-}
-
 /* What the child needs, on the go-between's stack; the go-between may end first, its memory stays. */
 struct child {
-	const struct session *session;
-	const int *fds;
-	unsigned int n;
+	int n; /* descriptors for init */
 	_Alignas(16) uint8_t stack[CHILD_STACK_BYTES];
 };
 
+/*
+ * The map of descriptors:
+ *   0, 1, 2   /dev/null
+ *   3 ...     N, in the order of enum plan_fd
+ *   3 + N     carrel-init's binary, closed by exec
+ * and everything above is closed.
+ */
+static void child_place_fds(int n)
+{
+	bool ok = true;
+
+	for (int i = 0; ok && i < PLAN_FD_CHANNEL; i++)
+		ok = dup2(WINDOW + n + BESIDE_NULL, i) >= 0;
+	for (int i = 0; ok && i < n; i++)
+		ok = dup2(WINDOW + i, PLAN_FD_CHANNEL + i) >= 0;
+	if (!ok || dup3(WINDOW + n + BESIDE_INIT, PLAN_FD_CHANNEL + n, O_CLOEXEC) < 0 ||
+		syscall(SYS_close_range, PLAN_FD_CHANNEL + n + 1, ~0U, 0) < 0)
+		child_fail(WINDOW, "descriptors");
+}
+
 static int child_exec_init(void *arg)
 {
-	const struct child *child = arg;
-	const struct session *session = child->session;
-	const int *fds = child->fds;
-	unsigned int n = child->n;
+	const int n = ((const struct child *)arg)->n;
 	char *const argv[] = { (char *)(uintptr_t) "carrel-init", NULL }, *const envp[] = { NULL };
-	const struct supervisor *super = session->super;
 
 	/* Raw calls: glibc's wrappers would look for other threads. */
 	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
 		syscall(SYS_setresuid, 0, 0, 0) < 0)
-		child_fail(fds[0], "ids");
-	child_place_fds(fds, n, super->null_fd, super->init_fd);
-	syscall(SYS_execveat, PLAN_FD_CHANNEL + (int)n, "", argv, envp, AT_EMPTY_PATH);
+		child_fail(WINDOW, "ids");
+	child_place_fds(n);
+	syscall(SYS_execveat, PLAN_FD_CHANNEL + n, "", argv, envp, AT_EMPTY_PATH);
 	child_fail(PLAN_FD_CHANNEL, "exec");
 	return 1;
 }
@@ -127,19 +139,22 @@ static int give_up_oom_protection(void)
 	return fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0;
 }
 
-static void go_between(const struct session *session, struct shared *shared, const int *fds, unsigned int n)
+static void go_between(struct shared *shared, int n)
 {
 	/*
 	 * CLONE_PARENT: the supervisor is init's parent and may wait for it. The exit signal is inherited, SIGCHLD.
-	 * CLONE_VM: this memory is a copy already, and nobody but the child needs it from here on.
+	 * CLONE_VM, CLONE_FILES: these are copies already, and nobody but the child needs them from here on.
 	 */
-	const int flags =
-		CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT | CLONE_VM;
-	struct child child = { .session = session, .fds = fds, .n = n };
+	const int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT |
+			  CLONE_VM | CLONE_FILES;
+	struct child child = { .n = n };
 
+	/* Before anything is opened or closed: the table is the supervisor's. */
+	if (syscall(SYS_close_range, WINDOW_END, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+		go_between_fail(shared, "descriptors");
 	if (give_up_oom_protection() < 0)
 		go_between_fail(shared, "oom_score_adj");
-	if (setns(session->net.user_fd, CLONE_NEWUSER) < 0 || setns(session->net.net_fd, CLONE_NEWNET) < 0)
+	if (setns(WINDOW + n + BESIDE_USER, CLONE_NEWUSER) < 0 || setns(WINDOW + n + BESIDE_NET, CLONE_NEWNET) < 0)
 		go_between_fail(shared, "namespaces");
 	pid_t pid = clone(child_exec_init, child.stack + sizeof(child.stack), flags, &child);
 	if (pid < 0)
@@ -149,21 +164,21 @@ static void go_between(const struct session *session, struct shared *shared, con
 }
 
 /* Runs the go-between to its end. 0 with the child's pid, or a negative errno with what failed. */
-static int start(struct session *session, const int *fds, unsigned int n, pid_t *ret_pid, struct err *err)
+static int start(int cgroup_fd, int n, pid_t *ret_pid, struct err *err)
 {
 	struct shared *shared =
 		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return err_set(err, -errno, "init", "mmap");
 	struct clone_args args = {
-		.flags = CLONE_INTO_CGROUP,
+		.flags = CLONE_INTO_CGROUP | CLONE_FILES,
 		.exit_signal = SIGCHLD,
-		.cgroup = (unsigned int)session->payload_fd,
+		.cgroup = (unsigned int)cgroup_fd,
 	};
 	int r = 0;
 	pid_t pid = clone_process(&args);
 	if (pid == 0)
-		go_between(session, shared, fds, n);
+		go_between(shared, n);
 	if (pid < 0) {
 		r = err_set(err, -errno, "init", "clone into cgroup");
 	} else {
@@ -178,8 +193,11 @@ static int start(struct session *session, const int *fds, unsigned int n, pid_t 
 	return r;
 }
 
-/* The descriptors that init is executed with, in the order of enum plan_fd. Returns their number. */
-static unsigned int collect_fds(const struct session *session, int channel, int filter_fd, int *fds)
+/*
+ * The descriptors that init is executed with, in the order of enum plan_fd, and then those of enum beside. Returns the
+ * number of init's.
+ */
+static int collect_fds(const struct session *session, int channel, int filter_fd, int fds[MAX_PLAN_FDS + N_BESIDE])
 {
 	const struct making *m = session->making;
 	const int fixed[] = {
@@ -190,14 +208,23 @@ static unsigned int collect_fds(const struct session *session, int channel, int 
 		[PLAN_FD_SECCOMP - 3] = filter_fd,
 		[PLAN_FD_DEV - 3] = m->dev_fd,
 	};
+	const int beside[N_BESIDE] = {
+		[BESIDE_INIT] = session->super->init_fd,
+		[BESIDE_NULL] = session->super->null_fd,
+		[BESIDE_USER] = session->net.user_fd,
+		[BESIDE_NET] = session->net.net_fd,
+	};
+	const size_t n = ARRAY_SIZE(fixed) + m->n_mounts;
 
 	memcpy(fds, fixed, sizeof(fixed));
 	memcpy(fds + ARRAY_SIZE(fixed), m->mounts, m->n_mounts * sizeof(int));
-	return (unsigned int)(ARRAY_SIZE(fixed) + m->n_mounts);
+	memcpy(fds + n, beside, sizeof(beside));
+	return (int)n;
 }
 
 int spawn_init(struct session *session, struct err *err)
 {
+	const struct supervisor *super = session->super;
 	struct plan plan;
 	int pair[2], r;
 
@@ -212,11 +239,14 @@ int spawn_init(struct session *session, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "init", "send plan");
 
-	const struct seccomp_filter *filter = plan_filter(session->super, session->template->seccomp);
-	int fds[PLAN_FD_MOUNT + PLAN_MAX_LAYERS + PLAN_MAX_MOUNTS];
-	unsigned int n = collect_fds(session, theirs, filter ? filter->fd : session->super->null_fd, fds);
+	const struct seccomp_filter *filter = plan_filter(super, session->template->seccomp);
+	int fds[MAX_PLAN_FDS + N_BESIDE];
+	int n = collect_fds(session, theirs, filter ? filter->fd : super->null_fd, fds);
 	pid_t pid = 0;
-	r = start(session, fds, n, &pid, err);
+	r = fill_window(super, fds, n + N_BESIDE);
+	r = r < 0 ? err_set(err, r, "init", "descriptors") : start(session->payload_fd, n, &pid, err);
+	/* What init has now would otherwise be held here, too. */
+	fill_window(super, NULL, n + N_BESIDE);
 	if (r < 0)
 		return r;
 	/* It is our child and not waited for, so the number cannot have been given to another process. */
@@ -227,6 +257,13 @@ int spawn_init(struct session *session, struct err *err)
 	session->entry.pid = pid;
 	session->channel_io.fd = steal_fd(&ours);
 	return 0;
+}
+
+int spawn_open(struct supervisor *super, struct err *err)
+{
+	int r = fill_window(super, NULL, WINDOW_END - WINDOW);
+
+	return r < 0 ? err_set(err, r, "init", "descriptors") : 0;
 }
 
 int spawn_seal_init(const char *path, int *ret_fd, struct err *err)

@@ -150,16 +150,13 @@ static int undo_cgroup(struct session *session)
 
 static int run_network(struct session *session, struct err *err)
 {
-	const struct template *t = session->template;
 	struct supervisor *super = session->super;
+	int r = 0;
 
-	if (session->net.net_fd < 0) {
-		int r = netns_make(super->netns, session->entry.slot, t->loopback_ports, t->n_loopback_ports,
-			&session->net, err);
-		if (r < 0)
-			return r;
-	}
-	int r = network_set_rates(session, &session->entry.limits, err);
+	if (session->net.net_fd < 0)
+		r = slots_make_network(super, session->template, session->entry.slot, &session->net, err);
+	if (r == 0)
+		r = network_set_rates(session, &session->entry.limits, err);
 	return r < 0 ? r : netns_set_policy(super->netns, &session->net, session->making->policy, err);
 }
 

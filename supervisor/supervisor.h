@@ -132,6 +132,7 @@ struct supervisor {
 	size_t n_filters;
 
 	struct session *sessions;
+	void *ids; /* the same, in a tree by their entry.id: tsearch(3) */
 	size_t n_sessions;
 	size_t n_creating; /* in PHASE_CREATING */
 	struct session **by_slot; /* max_sessions + 1 */
@@ -233,6 +234,9 @@ void making_free(struct making *making);
 /* Starts carrel-init in the session's namespaces and cgroup, and sends it its plan. Fills init_io.fd, channel_io.fd. */
 int spawn_init(struct session *session, struct err *err);
 
+/* Sets descriptors aside for it; while few are open. After open_null(). */
+int spawn_open(struct supervisor *super, struct err *err);
+
 /* Reads carrel-init's binary into a sealed memfd that nobody but root can read. */
 int spawn_seal_init(const char *path, int *ret_fd, struct err *err);
 
@@ -288,6 +292,9 @@ int slots_open(struct supervisor *super);
 void slots_close(struct supervisor *super); /* gives the spares up */
 /* Interfaces of spares that were given up are still there. */
 bool slots_are_leaving(const struct supervisor *super);
+/* A network for SLOT with what TEMPLATE asks for, under the policy that its sessions have where they name none. */
+int slots_make_network(const struct supervisor *super, const struct template *template, uint32_t slot,
+	struct netns_slot *ret, struct err *err);
 /* A free slot for TEMPLATE: one with a network made ahead if there is one, else a number alone. -EBUSY: none is free. */
 int slots_take(struct supervisor *super, const struct template *template, struct netns_slot *ret);
 /* Marks SLOT as used: adoption. */

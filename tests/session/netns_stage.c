@@ -272,7 +272,7 @@ static void set_up(int ifindex)
 	const bool loopback = ifindex == 1;
 	if (!loopback)
 		rtnl_no_link_local(&batch, ifindex);
-	rtnl_set_up(&batch, ifindex, !loopback);
+	rtnl_set_up(&batch, ifindex);
 	send_all(&batch, NULL);
 }
 
@@ -351,7 +351,8 @@ int stage_open(_unused_ void **state)
 	stage.n_fds = stage_count_fds();
 	stage_load(&stage_config);
 	for (uint32_t i = 1; i <= 2; i++) {
-		assert_ok(netns_make(stage.netns, i, ports, ARRAY_SIZE(ports), &stage.slot[i], &stage.err));
+		assert_ok(netns_make(
+			stage.netns, i, NETNS_SPARE, ports, ARRAY_SIZE(ports), &stage.slot[i], &stage.err));
 		for (int host = 0; host < 2; host++) {
 			uint8_t bytes[16];
 			netns_ipv4(&stage_config, i, host, bytes);

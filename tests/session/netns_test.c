@@ -51,10 +51,8 @@ static void test_no_discovery6(_unused_ void **state)
 	assert_string_equal(value, "0\n");
 	enter(stage.slot[1].net_fd);
 	int inside = count_addresses6(" eth0\n");
-	file_read("/proc/sys/net/ipv6/conf/eth0/accept_ra", value, sizeof(value));
 	enter(stage.host);
 	assert_int_equal(inside, 1);
-	assert_string_equal(value, "0\n");
 }
 
 /* Whether the host tells session 1 who has an address of its uplink. */
@@ -545,7 +543,7 @@ static void test_many_descriptors(_unused_ void **state)
 		assert_ok(fds[n] = fcntl(stage.host, F_DUPFD_CLOEXEC, 0));
 	while (fds[n++] < FD_SETSIZE);
 	assert_ok(netns_load_policy(stage.netns, &stage.err));
-	assert_ok(netns_make(stage.netns, 3, &port, 1, &slot, &stage.err));
+	assert_ok(netns_make(stage.netns, 3, NETNS_SPARE, &port, 1, &slot, &stage.err));
 	assert_ok(netns_load_policy(stage.netns, &stage.err));
 	netns_slot_release(&slot);
 	close_fds(fds, (size_t)n);

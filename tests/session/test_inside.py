@@ -29,6 +29,7 @@ echo "devdir: $( (echo x > /dev/x) 2>&1)"
 echo "rootfs: $(echo x > /etc/new-file && cat /etc/new-file)"
 echo "core_pattern: $( (echo x > /proc/sys/kernel/core_pattern) 2>&1 | tail -1)"
 echo "sysrq: $(test -c /proc/sysrq-trigger && echo denied, by a cover; (echo b > /proc/sysrq-trigger) 2>&1 | tail -1)"
+echo "accept_ra: $(cat /proc/sys/net/ipv6/conf/eth0/accept_ra)"
 echo "kcore: $(head -c 4 /proc/kcore 2>/dev/null | wc -c)"
 echo "done: yes"
 exec busybox sleep 1000
@@ -148,6 +149,9 @@ class Inside(unittest.TestCase):
         self.assertLessEqual(set(self.said["dev"].split()),
                              set("fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split()))
         self.assertEqual(set(self.said["links"].split()), {"eth0", "lo"})
+
+    def test_no_router_is_heard(self):
+        self.assertEqual(self.said["accept_ra"], "0")
 
     def test_host_settings_cannot_be_written(self):
         for name in ("core_pattern", "sysrq"):
