@@ -8,6 +8,7 @@
 #include "cli/format.h"
 #include "cli/members.h"
 #include "cli/table.h"
+#include "version.h"
 
 enum {
 	GLANCE_MS = 500, /* for what is nice to have from a carrel that runs */

@@ -6,6 +6,7 @@
 #include "control/params.h"
 #include "control/rpc.h"
 #include "control/system.h"
+#include "version.h"
 #include "wire/limits.h"
 
 /* ---- JSON Schema of parameters ---- */

@@ -55,6 +55,7 @@
 #include "control/ports.h"
 #include "control/sandbox.h"
 #include "control/stream.h"
+#include "version.h"
 #include "wire/service.h"
 
 enum { SUPERVISOR_FD = 3, LISTEN_FD, STREAM_FD };

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "control/registry_private.h"
+#include "version.h"
 #include "wire/loop.h"
 
 /* More events than a host can have had since the last checkpoint. */

@@ -6,6 +6,7 @@
 #include "control/prometheus.h"
 #include "control/server.h"
 #include "control/system.h"
+#include "version.h"
 
 static void print_requests(FILE *out, const struct server *server)
 {

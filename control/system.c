@@ -7,6 +7,7 @@
 #include "control/discover.h"
 #include "control/json.h"
 #include "control/server.h"
+#include "version.h"
 
 /* A result that could not be built is NULL: memory was short. */
 static void reply(struct call *call, json_t *result)

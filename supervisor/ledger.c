@@ -2,7 +2,8 @@
 #include "supervisor/ledger.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
+
+#include "version.h"
 
 #define LEDGER_MAGIC UINT64_C(0x6c64677263727231)
 

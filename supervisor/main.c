@@ -88,7 +88,7 @@ static int print_and_end(int option, const char *value)
 		config_print_members(stdout);
 		return 1;
 	case VERSION:
-		puts("carreld " CARREL_VERSION);
+		printf("carreld %s\n", carrel_version);
 		return 1;
 	case 'h':
 		fputs(usage, stdout);

@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "wire/super.h"
+#include "version.h"
 
 const char carrel_version[] = CARREL_VERSION;

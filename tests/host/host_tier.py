@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -44,17 +45,17 @@ def results(lines):
 
 def packages(report):
     """Two versions of the Debian package, of which the later has other formats of its state: the directory, or None."""
-    directory, begun, well = parts.CACHE / "packages", time.monotonic(), True
+    directory = parts.CACHE / "packages"
     shutil.rmtree(directory, ignore_errors=True)
-    builds = [subprocess.Popen([parts.TOP / "packaging/build-deb", directory / version], stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, env={**os.environ, "CARREL_DEB_VERSION": version, "CARREL_DEB_OPTIONS": options})
-              for version, options in guest_tests.VERSIONS.items()]
-    for build, version in zip(builds, guest_tests.VERSIONS):
-        output, _ = build.communicate()
-        report(f"package {version}", build.returncode == 0, time.monotonic() - begun, output)
-        well = well and build.returncode == 0
-    if not well:
-        return None
+    with tempfile.TemporaryDirectory(prefix="carrel-deb-") as tree:
+        for version, options in guest_tests.VERSIONS.items():
+            begun = time.monotonic()
+            build = subprocess.run([parts.TOP / "packaging/build-deb", directory / version], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, env={**os.environ, "CARREL_DEB_TREE": tree,
+                                   "CARREL_DEB_VERSION": version, "CARREL_DEB_OPTIONS": options})
+            report(f"package {version}", build.returncode == 0, time.monotonic() - begun, build.stdout)
+            if build.returncode != 0:
+                return None
     complaints = subprocess.run(["lintian", "--allow-root", "--fail-on=error,warning",
                                  *(directory / next(iter(guest_tests.VERSIONS))).glob("*.changes")], capture_output=True, text=True)
     report("lintian", complaints.returncode == 0, 0, complaints.stdout + complaints.stderr)
