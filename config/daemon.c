@@ -255,7 +255,7 @@ static const struct member daemon_members[] = {
 	{ "client_limits", &type_group, .object = &client_limits_table, .fallback = "{}",
 	  .help = "bounds on those who call" },
 	{ "publish", &type_group, .object = &publish_table, .fallback = "{}",
-	  .help = "TCP ports of the host that lead to ports of sessions" },
+	  .help = "TCP ports of the host that lead to ports of sessions; the packaged service wants publish-tcp.conf for it" },
 	{ "pools", &type_objects, FIELD(struct config, pools), COUNT(struct config, n_pools), .object = &pool_table,
 	  .fallback = "[]", .max = CONFIG_MAX_TEMPLATES,
 	  .help = "sessions made ahead, for requests that ask for nothing but the template; pool.set changes their number" },

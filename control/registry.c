@@ -282,6 +282,8 @@ int registry_open(const char *state_dir, struct registry **ret, bool *ret_damage
 	int r = touch(path);
 	if (r == 0)
 		r = open_file(path, ret, text, text_size);
+	else
+		snprintf(text, text_size, "%s: %s", path, strerror(-r));
 	*ret_damaged = r == -EUCLEAN;
 	if (r != -EUCLEAN)
 		return r;

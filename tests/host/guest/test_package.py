@@ -11,49 +11,16 @@ import pwd
 import re
 import resource
 import signal
-import socket
-import subprocess
 import time
 import unittest
+import urllib.request
 
 from carrel_host import Client, RpcError, name_of, scaled, wait_until
+from disks import Disks
+from packaged import API, CGROUP, PACKAGES, UNITS, Terminal, call, install, journal, main_pid, prop, run, unexpected_items
 from workloads import Workloads
 
-PACKAGES = pathlib.Path("/carrel/packages")
-API = "/run/carrel/api.sock"
-CGROUP = pathlib.Path("/sys/fs/cgroup/carrel.slice/carrel-sessions.service/sessions")
-UNITS = ("carreld.service", "carrel-control.service", "carrel-sessions.service", "carrel-grace.service")
 BACKEND, STRANGER = "backend", "stranger"
-
-
-def run(*command, user=None, check=True):
-    if user:
-        command = ("setpriv", "--reuid", user, "--regid", user, "--init-groups", *command)
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=240)
-    if check and result.returncode != 0:
-        raise AssertionError(f"{' '.join(command)}: {result.returncode}\n{result.stdout}{result.stderr}\n{journal()}")
-    return result
-
-
-def journal():
-    return subprocess.run(["journalctl", "-b", "--no-pager", "-n", "60", "-u", "carrel*"], capture_output=True,
-                          text=True).stdout
-
-
-def prop(unit, name):
-    return run("systemctl", "show", "-P", name, unit).stdout.strip()
-
-
-def main_pid(unit):
-    return int(prop(unit, "MainPID"))
-
-
-def call(method, **params):
-    client = Client(API)
-    try:
-        return client.call(method, **params)
-    finally:
-        client.close()
 
 
 def cpu_seconds(pid):
@@ -88,36 +55,6 @@ def clock_set_by(seconds):
         time.clock_settime(time.CLOCK_REALTIME, time.time() - seconds)
 
 
-class Terminal:
-    """A shell in a session, whose variable tells whether it is still the same."""
-
-    def __init__(self, session):
-        opened = call("terminal.open", session=session["id"], rows=24, cols=80, command=["/bin/busybox", "sh"])
-        self.session, self.name = session["id"], opened["terminal"]
-        self.say(opened["stream"], b"there=yes\n", b"there=yes")
-
-    def assert_lives(self):
-        attached = call("terminal.attach", session=self.session, terminal=self.name)
-        self.say(attached["stream"], b"echo still-$there\n", b"still-yes")
-
-    @staticmethod
-    def say(offered, line, expected):
-        with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(scaled(10))
-            stream.connect("/run/carrel/stream.sock")
-            stream.sendall(json.dumps({"token": offered["token"]}).encode() + b"\n" + line)
-            seen = b""
-            while expected not in seen:
-                got = stream.recv(4096)
-                if not got:
-                    raise AssertionError(f"the terminal ended after {seen}")
-                seen += got
-
-
-def install(version):
-    return run("dpkg", "--install", str(*PACKAGES.glob(f"carrel_{version}_*.deb")))
-
-
 def traces():
     """What carrel may have on a host, by kind."""
     links = json.loads(run("ip", "-j", "link").stdout)
@@ -133,7 +70,7 @@ def traces():
     }
 
 
-class Package(Workloads, unittest.TestCase):
+class Package(Disks, Workloads, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         for name in (BACKEND, STRANGER):
@@ -165,12 +102,7 @@ class Package(Workloads, unittest.TestCase):
         for unit in ("carrel.target", *UNITS):
             self.assertEqual(prop(unit, "ActiveState"), "active", journal())
         self.assertEqual(pwd.getpwnam("carrel").pw_shell, "/usr/sbin/nologin")
-        # But for templates whose images nobody has built yet, and for what the kernel can do since 6.6 only.
-        items = json.loads(run("carrel", "check", "--json", check=False).stdout)["items"]
-        old = tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 6)
-        expected = {"tmpfs"} if old else set()
-        self.assertEqual({item["name"] for item in items if item["state"] != "ok" and not item["name"].startswith("template")},
-                         expected)
+        self.assertEqual(unexpected_items(), set())
         for path in (API, "/run/carrel/stream.sock"):
             self.assertEqual(oct(os.stat(path).st_mode & 0o777), "0o660")
         run("carrel", "image", "build", "minimal")
@@ -389,6 +321,33 @@ class Package(Workloads, unittest.TestCase):
         for each in (session, new):
             run("carrel", "remove", each["id"])
 
+    def test_6_ports_on_tcp(self):
+        """As it is installed, carrel-control knows no network; with the drop-in that comes with it, this host's own."""
+        serve = "echo served > /tmp/index.html; exec busybox httpd -f -p 8080 -h /tmp"
+        session = self.session("busybox", "sh", "-c", serve)
+        publish = {"session": session["id"], "port": 8080, "as": {"tcp": {}}}
+        with self.assertRaises(RpcError) as caught:
+            call("port.publish", **publish)
+        self.assertIn("publish-tcp.conf", str(caught.exception))
+        folder = pathlib.Path("/etc/systemd/system/carrel-control.service.d")
+        folder.mkdir()
+        # The guest has no /usr/share/doc.
+        packed = run("sh", "-c", f"dpkg-deb --fsys-tarfile {PACKAGES}/carrel_0.1.0_*.deb | tar -xO --wildcards '*/publish-tcp.conf'")
+        (folder / "publish-tcp.conf").write_text(packed.stdout)
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "carrel-control.service")
+        self.assert_lives(session)
+        url = call("port.publish", **publish)["url"].replace("tcp:", "http:")
+        with urllib.request.urlopen(url, timeout=scaled(10)) as answer:
+            self.assertEqual(answer.read(), b"served\n")
+        self.assert_exposed("carrel-control.service", 1.1)
+        (folder / "publish-tcp.conf").unlink()
+        folder.rmdir()
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "carrel-control.service")
+        self.assert_lives(session)
+        run("carrel", "remove", session["id"])
+
     def test_6_upgrade(self):
         session = self.session()
         terminal = Terminal(session)
@@ -401,10 +360,13 @@ class Package(Workloads, unittest.TestCase):
         self.assertEqual(call("hello")["version"], "0.1.1")
         run("carrel", "remove", session["id"])
 
+    def assert_exposed(self, unit, most):
+        said = run("systemd-analyze", "security", "--no-pager", unit).stdout.splitlines()[-1]
+        self.assertLessEqual(float(re.search(r": ([\d.]+)", said)[1]), most, said)
+
     def test_7_security(self):
-        for unit, most in (("carrel-control.service", 1.0), ("carreld.service", 5.2)):
-            said = run("systemd-analyze", "security", "--no-pager", unit).stdout.splitlines()[-1]
-            self.assertLessEqual(float(re.search(r": ([\d.]+)", said)[1]), most, said)
+        self.assert_exposed("carrel-control.service", 1.0)
+        self.assert_exposed("carreld.service", 5.2)
         control = pathlib.Path(f"/proc/{main_pid('carrel-control.service')}/status").read_text()
         for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
             self.assertRegex(control, rf"{name}:\s+0+\n")
