@@ -98,13 +98,16 @@ void docker_fail(struct docker_op *op, enum error_kind kind, int num, const json
 	failed(op);
 }
 
-void docker_fail_param(struct docker_op *op, const char *path, const char *text)
+void docker_fail_param(struct docker_op *op, enum error_kind kind, int num, const char *path, const char *text)
 {
-	const struct error_details details = { .path = path, .session = op->session->record.id };
+	const struct error_details details = { .path = path,
+		.session = op->session->record.id,
+		.step = kind == E_INVALID_PARAMS ? NULL : "docker",
+		.err_no = -num };
 	struct call *call = take_call(op);
 
 	if (call)
-		call_fail(call, E_INVALID_PARAMS, false, &details, "%s: %s", path, text);
+		call_fail(call, kind, kind == E_TIMEOUT, &details, "%s: %s", path, text);
 	failed(op);
 }
 
@@ -162,14 +165,32 @@ static void on_body(struct docker_http *http, const char *bytes, size_t n)
 		docker_http_fail(http, r);
 }
 
-/* The daemon refused: its own words, and the kind that its status stands for. */
+static const struct docker_refusal *find_refusal(const struct docker_op *op, const char *message)
+{
+	for (const struct docker_refusal *row = op->refusals; row && row->param; row++)
+		if ((row->status == 0 || row->status == op->http.status) &&
+			(!row->text || strstr(message, row->text)))
+			return row;
+	return NULL;
+}
+
+/* The daemon refused: its own words, and what they are about, or the kind that its status stands for. */
 static void fail_status(struct docker_op *op, const json_t *answer)
 {
 	const char *message = json_string_value(json_object_get(answer, "message"));
 	int status = op->http.status;
-	enum error_kind kind = status == 404 ? E_NOT_FOUND : status == 409 ? E_CONFLICT : E_FAILED;
 
-	docker_fail(op, kind, 0, NULL, "docker: %s", message ? message : "no reason given");
+	if (!message)
+		message = "no reason given";
+	const struct docker_refusal *refusal = find_refusal(op, message);
+	if (refusal)
+		docker_fail_param(op, refusal->kind, 0, refusal->param, message);
+	else
+		docker_fail(op,
+			status == 404	? E_NOT_FOUND
+			: status == 409 ? E_CONFLICT
+					: E_FAILED,
+			0, NULL, "docker: %s", message);
 }
 
 static void on_done(struct docker_http *http, int error)
@@ -351,6 +372,11 @@ void method_docker_images(struct call *call)
 
 /* ---- docker.stop ---- */
 
+static const struct docker_refusal stop_refusals[] = {
+	{ 404, NULL, E_NOT_FOUND, "container_name" },
+	{ .param = NULL },
+};
+
 static void stop_reply(struct docker_op *op, bool removed)
 {
 	docker_reply(op, json_pack("{s:s, s:b, s:b}", "container_name", docker_string(op, "container_name"),
@@ -383,8 +409,9 @@ void method_docker_stop(struct call *call)
 
 	if (!op)
 		return;
+	op->refusals = stop_refusals;
 	if (!docker_name_is_valid(docker_string(op, "container_name"))) {
-		docker_fail_param(op, "container_name", "is no name or id of a container");
+		docker_fail_param(op, E_INVALID_PARAMS, 0, "container_name", "is no name or id of a container");
 		return;
 	}
 	/* The methods table bounds its length. */

@@ -16,12 +16,21 @@
 
 enum { DOCKER_TARGET_SIZE = 4096 };
 
+/* What a refusal of the daemon's is about: a row that fits its status and its words. */
+struct docker_refusal {
+	int status; /* 0: any */
+	const char *text; /* some of the daemon's words; NULL: any */
+	enum error_kind kind;
+	const char *param;
+};
+
 struct docker_op {
 	struct list of_session; /* session->docker */
 	struct session *session;
 	struct call *call; /* NULL once it is answered: what is under way is cleaning up */
 	struct docker_http http;
 	struct buffer answer; /* of the request under way, where it is not streamed */
+	const struct docker_refusal *refusals; /* up to one without a param; the first that fits counts. NULL: none */
 	bool streams; /* the answer's body goes to on_stream, unless its status is an error's */
 	struct loop_timer limit;
 	uint64_t begun_ns;
@@ -53,8 +62,8 @@ void docker_reply(struct docker_op *op, json_t *result);
 void docker_fail(struct docker_op *op, enum error_kind kind, int num, const json_t *result, const char *format, ...)
 	_printf_(5, 6);
 
-/* The parameter PATH of the call cannot be: E_INVALID_PARAMS, "PATH: TEXT". */
-void docker_fail_param(struct docker_op *op, const char *path, const char *text);
+/* The same, because of the call's parameter PATH: "PATH: TEXT". NUM is 0 where there is no errno. */
+void docker_fail_param(struct docker_op *op, enum error_kind kind, int num, const char *path, const char *text);
 
 /* The request under way ended without an answer: says so in the words of the errno NUM. */
 void docker_fail_http(struct docker_op *op, int num, const json_t *result);

@@ -239,12 +239,13 @@ static void built(struct docker_op *op, const json_t *answer _unused_)
 static void on_context_end(struct build *build)
 {
 	const struct err *err = &build->archived;
+	char text[sizeof(err->object) + 128];
 	int r = 0;
 
-	if (err->num < 0)
-		docker_fail(&build->op, build->archive_failure, err->num, NULL, "context_path: %s%s%s", err->object,
-			err->object[0] ? ": " : "", strerror(-err->num));
-	else if (build->context.fd < 0)
+	if (err->num < 0) {
+		snprintf(text, sizeof(text), "%s%s%s", err->object, err->object[0] ? ": " : "", strerror(-err->num));
+		docker_fail_param(&build->op, build->archive_failure, err->num, "context_path", text);
+	} else if (build->context.fd < 0)
 		r = docker_http_chunk(&build->op.http, "", 0);
 	if (r < 0)
 		docker_fail_http(&build->op, r, NULL);
@@ -287,7 +288,7 @@ static void on_archived(void *arg, enum error_kind kind, const struct err *err)
 	struct build *build = arg;
 
 	build->archive = NULL;
-	build->archive_failure = kind == E_LIMIT || kind == E_TIMEOUT ? kind : E_FAILED;
+	build->archive_failure = kind == E_LIMIT || kind == E_TIMEOUT || kind == E_NOT_FOUND ? kind : E_FAILED;
 	build->archived = *err;
 	/* Before the daemon is asked, it is method_docker_build() that looks at it. */
 	if (build->op.http.running)
@@ -345,6 +346,15 @@ static bool make_target(struct docker_op *op, char target[static DOCKER_TARGET_S
 	       add_query(target, "buildargs", text);
 }
 
+static const struct docker_refusal refusals[] = {
+	{ 0, "Cannot locate specified Dockerfile", E_NOT_FOUND, "dockerfile_path" },
+	{ 0, "forbidden path outside the build context", E_INVALID_PARAMS, "dockerfile_path" },
+	{ 400, "ockerfile", E_FAILED, "dockerfile_path" }, /* what is in it */
+	{ 0, "invalid reference format", E_INVALID_PARAMS, "image_tag" },
+	{ 0, "repository name must", E_INVALID_PARAMS, "image_tag" },
+	{ .param = NULL },
+};
+
 void method_docker_build(struct call *call)
 {
 	const json_t *timeout = json_object_get(call_params(call), "timeout_seconds");
@@ -359,18 +369,21 @@ void method_docker_build(struct call *call)
 	build->event.fn = on_event_timer;
 	op->release = release;
 	op->cancel = cancel;
+	op->refusals = refusals;
 	op->limit.fn = on_timeout;
 	op->streams = true;
 	op->on_stream = on_stream;
 	op->http.chunked = true;
 	op->http.on_drained = on_drained;
 	if (!make_target(op, target)) {
-		docker_fail_param(op, "build_args", "is longer than the Docker daemon takes, with the names");
+		docker_fail_param(op, E_INVALID_PARAMS, 0, "build_args",
+			"is longer than the Docker daemon takes, with the names");
 		return;
 	}
 	int r = start_archive(build);
 	if (r == -ENAMETOOLONG)
-		docker_fail_param(op, "context_path", "is too long, with the directory that it begins at");
+		docker_fail_param(
+			op, E_INVALID_PARAMS, 0, "context_path", "is too long, with the directory that it begins at");
 	else if (r < 0)
 		docker_fail_http(op, r, NULL);
 	else if (!build->archive)

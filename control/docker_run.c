@@ -213,6 +213,18 @@ static json_t *env_list(const json_t *env)
 	return list;
 }
 
+/* The first that is no name of a variable; NULL: each is one. */
+static const char *bad_env_name(const json_t *env)
+{
+	json_t *value;
+	const char *name;
+
+	json_object_foreach ((json_t *)(uintptr_t)env, name, value)
+		if (strchr(name, '='))
+			return name;
+	return NULL;
+}
+
 /* The body of the request that creates the container; NULL when a port is none, and the call is answered. */
 static json_t *describe(struct docker_op *op)
 {
@@ -221,12 +233,14 @@ static json_t *describe(struct docker_op *op)
 	size_t i;
 
 	json_array_foreach (json_object_get(params, "ports"), i, port) {
+		char path[32];
 		if (add_port(json_string_value(port), exposed, bindings) == 0)
 			continue;
 		json_decref(exposed);
 		json_decref(bindings);
 		json_decref(body);
-		docker_fail_param(op, "ports", "must be like \"8080:80\", \"80\" or \"53:53/udp\"");
+		snprintf(path, sizeof(path), "ports[%zu]", i);
+		docker_fail_param(op, E_INVALID_PARAMS, 0, path, "must be like \"8080:80\", \"80\" or \"53:53/udp\"");
 		return NULL;
 	}
 	/* Docker removes a detached one when it ends; here the output is fetched first. */
@@ -241,10 +255,22 @@ static json_t *describe(struct docker_op *op)
 	return body;
 }
 
+static const struct docker_refusal refusals[] = {
+	{ 404, "No such image", E_NOT_FOUND, "image" },
+	{ 400, "invalid reference format", E_INVALID_PARAMS, "image" },
+	{ 400, "Invalid container name", E_INVALID_PARAMS, "name" },
+	{ 409, "is already in use by container", E_CONFLICT, "name" },
+	{ 0, "port is already allocated", E_CONFLICT, "ports" },
+	{ 0, "address already in use", E_CONFLICT, "ports" },
+	{ 400, "unable to start container process", E_FAILED, "command" },
+	{ 400, "No command specified", E_INVALID_PARAMS, "command" },
+	{ .param = NULL },
+};
+
 void method_docker_run(struct call *call)
 {
 	struct docker_op *op = docker_begin(call, sizeof(struct run));
-	char target[DOCKER_TARGET_SIZE];
+	char target[DOCKER_TARGET_SIZE], path[128];
 
 	if (!op)
 		return;
@@ -254,8 +280,16 @@ void method_docker_run(struct call *call)
 	run->remove = docker_flag(op, "auto_remove") && !docker_flag(op, "detach");
 	op->on_failed = on_failed;
 	op->release = release;
+	op->refusals = refusals;
 	if (!docker_name_is_valid(docker_string(op, "name"))) {
-		docker_fail_param(op, "name", "a letter or a digit, then letters, digits, \"_\", \".\" and \"-\"");
+		docker_fail_param(op, E_INVALID_PARAMS, 0, "name",
+			"a letter or a digit, then letters, digits, \"_\", \".\" and \"-\"");
+		return;
+	}
+	const char *variable = bad_env_name(json_object_get(call_params(call), "env"));
+	if (variable) {
+		snprintf(path, sizeof(path), "env.%.96s", variable);
+		docker_fail_param(op, E_INVALID_PARAMS, 0, path, "is no name for a variable");
 		return;
 	}
 	json_t *body = describe(op);

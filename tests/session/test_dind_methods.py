@@ -86,9 +86,9 @@ class Methods(unittest.TestCase):
         failure = self.refused("failed", "build", context_path=path, image_tag="bad")
         self.assertIn("returned a non-zero code: 3", str(failure))
         self.assertIn("so far", failure.data["result"]["logs"])
-        self.assertIn("No such file", str(self.refused("failed", "build", context_path="/workspace/not", image_tag="bad")))
-        self.assertIn("Dockerfile", str(self.refused("failed", "build", context_path=path, dockerfile_path="not", image_tag="bad")))
-        self.assertIn("invalid", str(self.refused("failed", "build", context_path=path, image_tag="NOT A TAG")))
+        self.assertIn("No such file", str(self.refused("not_found", "build", context_path="/workspace/not", image_tag="bad")))
+        self.assertIn("Dockerfile", str(self.refused("not_found", "build", context_path=path, dockerfile_path="not", image_tag="bad")))
+        self.assertIn("invalid", str(self.refused("invalid_params", "build", context_path=path, image_tag="NOT A TAG")))
 
     def test_builds_are_cancelled(self):
         path = self.context("slow", "FROM busybox\nRUN sleep 1000")
@@ -113,7 +113,7 @@ class Methods(unittest.TestCase):
                     self.assertIn("cancelled", str(caught.exception))
                     self.assertIn("Step 2/2 : RUN sleep 1000", caught.exception.data["result"]["logs"])
                 wait_until(lambda: not sleepers(), 20, "end of the build's command")
-        failure = self.refused("timeout", "build", context_path=path, image_tag="slow", timeout_seconds=2)
+        failure = self.refused("timeout", "build", context_path=path, image_tag="slow", timeout_seconds=5)
         self.assertIn("Step 1/2 : FROM busybox", failure.data["result"]["logs"])
         wait_until(lambda: not sleepers(), 20, "end of the build's command")
 
