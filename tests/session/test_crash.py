@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crash matrix: each daemon, and then both, are killed at each call by which it changes anything, while sessions are
-made, ended, claimed and removed. After every kill the world comes to rest in a moment: who lived lives, nothing is left
-over, no volume is held by the dead or by two. strace enumerates the calls and delivers the signal on entering one, before
-it has done anything; that is after all that the call before it did."""
+made, ended, claimed and removed; so is every process that a creation begins, the session's init among them. After every
+kill the world comes to rest in a moment: who lived lives, nothing is left over, no volume is held by the dead or by two.
+strace, and for processes that are yet to be made killer.c, enumerate the calls and deliver the signal on entering one,
+before it has done anything; that is after all that the call before it did.
+
+  CARREL_CRASHES  "all": with volumes of fixed size control, and both at once, are killed, too, and init on each of its
+                  calls, not only on every fourth
+"""
 
 import os
 import pathlib
@@ -14,11 +19,13 @@ import tempfile
 import time
 import unittest
 
-from carrel_host import Host, RpcError, footprint, has_ended, own_network, scaled, wait_until
+from carrel_host import Host, RpcError, compile_static, footprint, has_ended, own_network, scaled, wait_until
 
 # By these a daemon changes the host, the ledger, the registry or what another process knows.
 EFFECTS = ("pwrite64", "write", "ftruncate", "fsync", "fdatasync", "mkdirat", "unlinkat", "renameat2", "fchmod", "fchown", "fchownat",
            "bind", "clone3", "open_tree", "mount_setattr", "sendmsg", "sendto", "pidfd_send_signal")
+ALL = os.environ.get("CARREL_CRASHES") == "all"
+INIT_STRIDE = 1 if ALL else 4
 SETTLED_SECONDS = 2.0
 AFTERMATH_SECONDS = 0.3  # after an answer: what the daemons still have to do then
 VOLUMES = [{"path": "/data"}, {"path": "/scratch", "name": "scratch-{session}", "persistent": False}]
@@ -29,13 +36,23 @@ def setUpModule():
     own_network()
 
 
-class Matrix(unittest.TestCase):
+def read(file):
+    """The text of a file that may be gone, or no longer be one of anything."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+class Crash(unittest.TestCase):
     longest = 0.0
+    volumes = VOLUMES
 
     def setUp(self):
         # Networks are made as part of a creation, not at some moment in the background.
-        self.host = Host(config={"spare_networks": 0})
-        self.host.write_template("with", {**self.host.template("minimal"), "volumes": VOLUMES})
+        self.host = Host(config={"spare_networks": 0}, images=())
+        self.host.write_template("with", {**self.host.template("minimal"), "volumes": self.volumes})
+        self.host.carrel("image", "build", "minimal", "--state-dir", str(self.host.state_dir), "--config", str(self.host.config_dir))
         self.host.start()
         self.addCleanup(self.host.close)
         self.client = self.host.client()
@@ -57,6 +74,8 @@ class Matrix(unittest.TestCase):
 
     def filled(self):
         wait_until(lambda: self.client.call("pool.get", template="minimal")["pools"][0]["ready"] == self.members, 20, "the pool is full")
+
+    CREATE = ("session.create", {"template": "with", "id": "victim", "owner": "ann", "volumes": BOTH})
 
     # ---- one cell
 
@@ -128,7 +147,7 @@ class Matrix(unittest.TestCase):
         self.reconnect()
         begun = time.monotonic()
         self.settle()
-        Matrix.longest = max(Matrix.longest, time.monotonic() - begun)
+        Crash.longest = max(Crash.longest, time.monotonic() - begun)
         self.clear()
         return gone
 
@@ -213,23 +232,21 @@ class Matrix(unittest.TestCase):
                 self.client.call("volume.remove", volume=volume["name"])
         self.settle()
 
-    def go_through(self, victim, prepare, action):
-        """VICTIM alone and both at each of its calls."""
+    def go_through(self, victim, prepare, action, together=True):
+        """VICTIM alone, and TOGETHER with the other, at each of its calls."""
         calls = self.calls_of(victim, prepare, action)
         killed = total = 0
         for name, count in calls.items():
             for number in range(1, count + 1):
-                for victims in ((victim,), (victim, "control" if victim == "carreld" else "carreld")):
+                for victims in ((victim,), (victim, "control" if victim == "carreld" else "carreld"))[:1 + together]:
                     with self.subTest(victims=victims, call=name, number=number):
                         total += 1
                         killed += self.kill_at(victims, name, number, prepare, action)
-        print(f"\n  {victim}: killed at {killed} of {total} calls, at rest within {Matrix.longest:.2f} s", end=" ", flush=True)
+        print(f"\n  {victim}: killed at {killed} of {total} calls, at rest within {Crash.longest:.2f} s", end=" ", flush=True)
         self.assertGreaterEqual(killed, total // 2)
 
-    # ---- the matrix
 
-    CREATE = ("session.create", {"template": "with", "id": "victim", "owner": "ann", "volumes": BOTH})
-
+class Matrix(Crash):
     def test_create_carreld(self):
         self.go_through("carreld", self.nothing, self.CREATE)
 
@@ -260,6 +277,89 @@ class Matrix(unittest.TestCase):
     def test_claim_control(self):
         self.pool()
         self.go_through("control", self.filled, ("session.create", {"template": "minimal", "id": "victim"}))
+
+
+class Sized(Crash):
+    """Volumes of fixed size: files that are made, written out, mounted by loop devices, and written back when they go."""
+
+    volumes = [{**volume, "size_bytes": 16 << 20} for volume in VOLUMES]
+
+    def trouble(self):
+        """No loop device either holds a volume that no session has."""
+        trouble = super().trouble()
+        held = {v["name"] for v in self.client.call("volume.list")["volumes"] if v["session"]}
+        # What the kernel calls a file begins at its mount, wherever that is.
+        loops = [file.parts[3] for file in pathlib.Path("/sys/block").glob("loop*/loop/backing_file") if self.host.name in read(file)]
+        return trouble or (f"held {held}, loop devices {loops}" if len(loops) != len(held) else "")
+
+    def test_create(self):
+        for victim in ("carreld", "control")[:1 + ALL]:
+            self.go_through(victim, self.nothing, self.CREATE, together=ALL)
+
+    def test_remove(self):
+        for victim in ("carreld", "control")[:1 + ALL]:
+            self.go_through(victim, self.make, ("session.remove", {"session": "victim", "volumes": "remove"}), together=ALL)
+
+
+class Made(Crash):
+    """Processes that carreld makes: the one that goes into the session's namespaces, init, what these make, and the one
+    that sees to volumes which are given back."""
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory(prefix="carrel-test-killer-")
+        cls.addClassCleanup(directory.cleanup)
+        cls.killer = compile_static("killer.c", directory.name)
+
+    def follow(self, action, *where):
+        """What killer.c says of ACTION, and how that was answered."""
+        killer = subprocess.Popen([str(self.killer), str(self.host.process.pid), *map(str, where)], stdout=subprocess.PIPE, text=True)
+        self.assertEqual(killer.stdout.readline(), "attached\n")
+        method, params = action
+        try:
+            answer = self.client.call(method, **params)
+        except RpcError as e:
+            answer = e
+        killer.send_signal(signal.SIGINT)
+        lines = killer.communicate(timeout=20)[0].splitlines()
+        return lines, answer
+
+    def go_through(self, prepare, action, kinds):
+        """Each process at each of its calls; the answers are of these KINDS. How many calls which process makes."""
+        prepare()
+        counts = [int(line.split()[1]) for line in self.follow(action)[0]]
+        self.settle()
+        self.clear()
+        killed, met, total = 0, {}, 0
+        for process, count in enumerate(counts):
+            for number in range(1, count + 1, INIT_STRIDE if count > 200 else 1):
+                total += 1
+                with self.subTest(process=process, call=number):
+                    prepare()
+                    lines, answer = self.follow(action, process, number)
+                    killed += "killed" in lines
+                    kind = answer.kind if isinstance(answer, RpcError) else answer["state"]
+                    met[kind] = met.get(kind, 0) + 1
+                    self.settle()
+                    self.clear()
+                    self.assertIn(kind, kinds, answer)
+                    self.assertIsNone(self.host.process.poll(), self.host.log()[-2000:])
+        print(f"\n  killed at {killed} of {total} calls among {counts}: {met}", end=" ", flush=True)
+        self.assertGreaterEqual(killed, total * 3 // 4)
+        return counts
+
+    def test_create(self):
+        # Of a workload that ended at once the session is told as it was then.
+        counts = self.go_through(self.nothing, self.CREATE, ("failed", "ready", "stopping", "ended", "not_ready"))
+        self.assertGreater(max(counts), 200, "init's set-up")
+
+    def test_remove(self):
+        """What brings to the disk what was written: the session's end does not wait for it in vain."""
+        def used():
+            self.make()
+            self.client.call("exec.run", session="victim", command=["sh", "-c", "mkdir -p /data/a/b; echo x > /data/a/b/c; echo y > /scratch/d"])
+
+        self.go_through(used, ("session.remove", {"session": "victim", "volumes": "remove"}), ("ready", "stopping", "ended"))
 
 
 if __name__ == "__main__":
