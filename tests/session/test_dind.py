@@ -206,11 +206,21 @@ class Health(Case):
         self.assertEqual(ended["end"]["reason"], "unhealthy")
 
     def test_a_daemon_that_hangs_is_restarted(self):
-        session, events, event = self.unhealthy("restarting", "pkill -STOP -x dockerd")
+        self.restarted("pkill -STOP -x dockerd")
+
+    def test_a_killed_daemon_is_restarted(self):
+        self.restarted("echo kept > /workspace/file; pkill -9 -x dockerd")
+
+    def restarted(self, kill):
+        session, events, event = self.unhealthy("restarting", kill)
         self.assertEqual(event["action"], "restart")
         while events.receive()["params"]["kind"] != "session.ready":
             pass
-        self.assertEqual(self.shell(session, "docker info -f '{{.Driver}} {{.Images}}'"), "overlay2 0\n")
+        self.assertEqual(self.shell(session, "docker info -f '{{.Driver}} {{.Images}}'; ls /workspace | grep -vx lost+found || true"),
+                         "overlay2 0\n")
+        now = self.client.call("session.get", session=session["id"])
+        self.assertEqual((now["state"], now["restarts"]), ("ready", 1))
+        self.assertEqual([now[member] for member in ("created_at", "expires_at")], [session[member] for member in ("created_at", "expires_at")])
 
     def test_a_daemon_that_gives_up_takes_the_session_along(self):
         session = self.create("ending")
