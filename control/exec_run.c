@@ -5,13 +5,12 @@
  * It is over when the command has ended. What it wrote is in the pipes by then and is read; what processes that it
  * left behind may write later nobody waits for.
  */
-#include <signal.h>
-
 #include "control/capture.h"
 #include "control/exec.h"
 #include "control/json.h"
 #include "control/lifecycle.h"
 #include "control/session_methods.h"
+#include "control/spawner.h"
 
 enum {
 	DEFAULT_OUTPUT_BYTES = 1 << 20,
@@ -43,7 +42,7 @@ struct run {
 	struct capture capture;
 	struct loop_timer timeout; /* then the patience after it */
 	uint64_t begun_ns;
-	bool started, timed_out;
+	bool timed_out;
 };
 
 static struct loop *loop_of(const struct run *run)
@@ -176,10 +175,8 @@ static void on_rested(struct loop_timer *timer)
 
 static void kill_group(struct run *run)
 {
-	/* Before it is started, it may not lead a group yet. */
-	if (!run->started)
-		init_link_signal(&run->session->init, &run->command, SIGKILL, false);
-	init_link_signal(&run->session->init, &run->command, SIGKILL, true);
+	if (!spawner_kill(run->session, run->command.id))
+		init_link_kill(&run->session->init, run->command.id);
 }
 
 static void on_started(struct init_exec *command, const struct err *err, int pid _unused_)
@@ -189,17 +186,18 @@ static void on_started(struct init_exec *command, const struct err *err, int pid
 
 	if (!err) {
 		fail_with_output(run, E_INVALID_STATE, "was not started before the session ended");
+	} else if (run->timed_out && err->num < 0) {
+		fail_timeout(run);
 	} else if (err->num < 0) {
 		const struct err why = *err;
 		exec_fail_start(session, run_take(run), &why);
-	} else {
-		run->started = true;
 	}
 }
 
 static void on_exited(struct init_exec *command, int exit_code, int signal)
 {
 	struct run *run = container_of(command, struct run, command);
+	struct session *session = run->session;
 
 	for (size_t i = 0; i < CAPTURE_STREAMS; i++)
 		for (size_t n = 0; n < MAX_CHUNKS && read_output(&run->outputs[i]); n++)
@@ -211,6 +209,7 @@ static void on_exited(struct init_exec *command, int exit_code, int signal)
 	} else {
 		json_t *result = result_json(run, exit_code, signal);
 		call_reply(run_take(run), result);
+		spawner_want(session);
 	}
 }
 
@@ -309,7 +308,9 @@ static int run_start(struct run *run, int spec)
 			own[EXEC_STDOUT],
 			own[EXEC_STDERR] >= 0 ? own[EXEC_STDERR] : own[EXEC_STDOUT],
 		};
-		r = init_link_exec(&run->session->init, &run->command, fds);
+		r = spawner_exec(run->session, &run->command, fds);
+		if (r < 0)
+			r = init_link_exec(&run->session->init, &run->command, fds);
 	}
 	close_fds(own, ARRAY_SIZE(own));
 	return r;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/init_link.h"
 
+#include <signal.h>
+
 enum { MAX_SIGNAL = 64 };
 
 static void end(struct init_link *link, int error)
@@ -18,6 +20,16 @@ static int hello(struct init_link *link, const struct init_hello *event)
 	return 0;
 }
 
+static struct init_exec *find(struct init_link *link, uint64_t id)
+{
+	for (struct list *l = link->execs.next; l != &link->execs; l = l->next) {
+		struct init_exec *exec = container_of(l, struct init_exec, of_link);
+		if (exec->id == id)
+			return exec;
+	}
+	return NULL;
+}
+
 static int exited(struct init_link *link, const struct init_ev_exited *event)
 {
 	bool by_exit = event->exit_code >= 0 && event->exit_code <= 255 && event->signal == 0;
@@ -29,15 +41,29 @@ static int exited(struct init_link *link, const struct init_ev_exited *event)
 		link->on_workload_exited(link, event->exit_code, event->signal);
 		return 0;
 	}
-	for (struct list *l = link->execs.next; l != &link->execs; l = l->next) {
-		struct init_exec *exec = container_of(l, struct init_exec, of_link);
-		if (exec->id == event->exec) {
-			init_link_forget_exec(link, exec); /* an answer that comes after its end is of no interest */
-			exec->on_exited(exec, event->exit_code, event->signal);
-			return 0;
-		}
+	struct init_exec *exec = find(link, event->exec);
+	/* Else one that a control process before this one started, or that nobody wants to hear of any more. */
+	if (exec) {
+		init_link_forget_exec(link, exec); /* an answer that comes after its end is of no interest */
+		exec->on_exited(exec, event->exit_code, event->signal);
 	}
-	/* A command that a control process before this one started, or that nobody wants to hear of any more. */
+	return 0;
+}
+
+/* What became of INIT_EXEC: the answer to a request of this link's, or of what was ordered of a spawner. */
+static int exec_answered(struct init_link *link, struct msg *msg)
+{
+	const struct init_started *started = (const void *)msg->bytes;
+	const struct init_exec *exec = find(link, msg->header.id);
+
+	if (!exec || !exec->ordered) {
+		int r = requests_answer(&link->requests, msg);
+		/* Else it was ordered, and nobody wants to hear of it any more. */
+		return r < 0 && started->err.num < 0 && msg->header.id <= link->requests.last_id ? 0 : r;
+	}
+	if (started->err.num == 0)
+		return -EPROTO;
+	init_link_fail_order(link, msg->header.id, &started->err);
 	return 0;
 }
 
@@ -67,6 +93,9 @@ static void on_message(struct chan *chan, struct msg *msg)
 		break;
 	case INIT_EV_KEPT:
 		r = kept(link, (const void *)msg->bytes);
+		break;
+	case INIT_EXEC | MSG_REPLY:
+		r = exec_answered(link, msg);
 		break;
 	default:
 		r = requests_answer(&link->requests, msg);
@@ -140,6 +169,7 @@ static int start(struct init_link *link, struct init_exec *exec, enum init_op op
 	if (r < 0)
 		return r;
 	exec->id = request.header.id;
+	exec->ordered = false; /* it may have been tried */
 	list_append(&link->execs, &exec->of_link);
 	return 0;
 }
@@ -152,6 +182,28 @@ int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds
 int init_link_files(struct init_link *link, struct init_exec *exec, int spec, int channel)
 {
 	return start(link, exec, INIT_FILES, (const int[]){ spec, channel }, 2);
+}
+
+int init_link_spawner(struct init_link *link, struct init_exec *exec, int channel)
+{
+	return start(link, exec, INIT_SPAWNER, &channel, 1);
+}
+
+void init_link_order(struct init_link *link, struct init_exec *exec)
+{
+	exec->id = ++link->requests.last_id;
+	exec->ordered = true;
+	list_append(&link->execs, &exec->of_link);
+}
+
+void init_link_fail_order(struct init_link *link, uint64_t id, const struct err *err)
+{
+	struct init_exec *exec = find(link, id);
+
+	if (!exec)
+		return;
+	list_remove(&exec->of_link);
+	exec->on_started(exec, err, 0);
 }
 
 int init_link_start(struct init_link *link, struct init_exec *exec, struct init_start *request, int spec)
@@ -207,4 +259,12 @@ int init_link_signal(struct init_link *link, const struct init_exec *exec, int s
 
 	msg_init(&request.header, INIT_SIGNAL, 0, sizeof(request));
 	return init_link_send(link, &request.header, NULL, 0, ignore_answer, link);
+}
+
+void init_link_kill(struct init_link *link, uint64_t id)
+{
+	const struct init_exec exec = { .id = id };
+
+	init_link_signal(link, &exec, SIGKILL, false);
+	init_link_signal(link, &exec, SIGKILL, true);
 }

@@ -30,6 +30,7 @@ struct init_link {
 struct init_exec {
 	struct list of_link;
 	uint64_t id;
+	bool ordered; /* of a spawner: only that it was not started is told */
 	/* ERR NULL: the link ended. After an error nothing more is called. */
 	void (*on_started)(struct init_exec *exec, const struct err *err, int pid);
 	/* exit_code -1: ended by SIGNAL; both -1: the link ended. Nothing more is called. */
@@ -50,6 +51,12 @@ int init_link_send(
 int init_link_exec(struct init_link *link, struct init_exec *exec, const int fds[static 4]);
 /* Starts a file child (wire/files.h) on CHANNEL, likewise; of SPEC only the user counts. */
 int init_link_files(struct init_link *link, struct init_exec *exec, int spec, int channel);
+/* Starts a spawner on CHANNEL, which is borrowed. */
+int init_link_spawner(struct init_link *link, struct init_exec *exec, int channel);
+/* EXEC is about to be ordered of a spawner, under the id that it gets here. */
+void init_link_order(struct init_link *link, struct init_exec *exec);
+/* The command ID, which was ordered, will not be started, for all that is known: on_started is called. */
+void init_link_fail_order(struct init_link *link, uint64_t id, const struct err *err);
 /* The same for one that init keeps (INIT_START). REQUEST is filled but for its header; SPEC is borrowed. */
 int init_link_start(struct init_link *link, struct init_exec *exec, struct init_start *request, int spec);
 /* EXEC is the command with its id, which init already runs: its on_exited is called. */
@@ -61,3 +68,5 @@ void init_link_forget_exec(struct init_link *link, struct init_exec *exec);
 
 /* Sends a signal to a command, or to the process group that it leads; nobody hears whether it arrived. */
 int init_link_signal(struct init_link *link, const struct init_exec *exec, int signal, bool group);
+/* Kills a command and its group, whether it leads one yet or not. */
+void init_link_kill(struct init_link *link, uint64_t id);

@@ -8,6 +8,7 @@
 #include "control/file_pool.h"
 #include "control/kept.h"
 #include "control/lifecycle.h"
+#include "control/spawner.h"
 
 /* Activity is saved when what the registry has is older than this: a crash moves an idle deadline by no more. */
 #define ACTIVITY_SAVE_NS (5 * NS_PER_SEC)
@@ -251,6 +252,7 @@ void session_release_run(struct session *session)
 	probe_cancel(&session->probe);
 	docker_session_ended(session);
 	file_pool_end(session);
+	spawner_end(session);
 	limit_watch_stop(session);
 	ports_close(session);
 	init_link_close(&session->init);

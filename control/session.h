@@ -76,6 +76,7 @@ struct session {
 	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;
 	struct file_pool *files; /* file children (control/file_pool.h); NULL: none was needed yet */
+	struct spawner *spawner; /* starts commands in a hurry (control/spawner.h); NULL: there is none */
 	size_t n_execs; /* commands that clients have under way: with one the session is not idle */
 	uint64_t watch_pause_ns; /* until init is asked again */
 	/* Deadlines */

@@ -259,17 +259,18 @@ static const struct {
 	{ INIT_FORGET,       kept_forget },
 	{ INIT_LIST,         on_list },
 	{ INIT_SPACE,        space_request },
+	{ INIT_SPAWNER,      exec_request },
 };
 /* clang-format on */
 
 void control_ready(struct serve *serve, uint32_t events)
 {
-	_uninitialized_ struct msg msg;
+	struct msg *msg = &serve->request;
 
 	if (serve->control_blocked && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
 		unblock(serve);
 	for (int i = 0; i < REQUESTS_PER_ROUND && serve->control >= 0 && !serve->control_blocked; i++) {
-		int r = msg_recv(serve->control, init_requests, n_init_requests, &msg);
+		int r = msg_recv(serve->control, init_requests, n_init_requests, msg);
 		if (r == -EAGAIN)
 			return;
 		if (r <= 0) {
@@ -277,8 +278,8 @@ void control_ready(struct serve *serve, uint32_t events)
 			return;
 		}
 		for (size_t j = 0; j < ARRAY_SIZE(requests); j++)
-			if (requests[j].op == msg.header.op)
-				requests[j].handle(serve, &msg);
-		msg_release(&msg);
+			if (requests[j].op == msg->header.op)
+				requests[j].handle(serve, msg);
+		msg_release(msg);
 	}
 }

@@ -10,7 +10,10 @@
 
 #include "sandbox/serve.h"
 
-enum { REAPS_PER_ROUND = 256 };
+enum {
+	REAPS_PER_ROUND = 256,
+	PIPE_BYTES = 64 * 1024, /* what a pipe holds */
+};
 
 struct exec *exec_find(struct serve *serve, uint64_t id)
 {
@@ -46,6 +49,97 @@ static void answer_started(struct serve *serve, const struct exec *exec, pid_t p
 	control_answer(serve, exec->asked_by, &started.header, NULL, 0);
 }
 
+/* ---- spawners ---- */
+
+/* A child is about to become the command of an order. */
+static void order_begun(struct serve *serve, const struct exec *spawner, const struct spawn_report *said)
+{
+	const struct exec new = {
+		.id = said->id,
+		.op = INIT_EXEC,
+		.pid = said->pid,
+		.state = EXEC_RUNNING,
+		.asked_by = spawner->asked_by,
+		.pipe = -1,
+	};
+	struct exec *exec = exec_find(serve, said->id) ? NULL : find_free(serve);
+	struct err err;
+
+	if (exec) {
+		*exec = new;
+		return;
+	}
+	kill(said->pid, SIGKILL);
+	err_set(&err, -EAGAIN, "spawn", "%d commands run already", INIT_MAX_EXECS);
+	answer_started(serve, &new, 0, &err);
+}
+
+/* It cannot be that; or there was none. */
+static void order_failed(struct serve *serve, const struct exec *spawner, const struct spawn_report *said)
+{
+	const struct exec asked = { .id = said->id, .op = INIT_EXEC, .asked_by = spawner->asked_by };
+	struct exec *exec = exec_find(serve, said->id);
+
+	/* What is left of it is nobody's. */
+	if (exec && exec->pid == said->pid)
+		exec->state = EXEC_FREE;
+	answer_started(serve, &asked, 0, &said->err);
+}
+
+/* The spawner has gone, or says nonsense. */
+static void drop_spawner(struct serve *serve, struct exec *spawner)
+{
+	struct err err;
+
+	serve_drop(serve, &spawner->pipe);
+	if (spawner->state == EXEC_STARTING) {
+		err_set(&err, -ECHILD, "spawn", "spawner");
+		answer_started(serve, spawner, 0, &err);
+		spawner->state = EXEC_FREE;
+	} else if (spawner->state == EXEC_RUNNING) {
+		kill(spawner->pid, SIGKILL);
+	}
+}
+
+/* Hears all that SPAWNER has said until now: so much goes into a pipe. */
+static void hear(struct serve *serve, struct exec *spawner)
+{
+	const struct err none = { 0 };
+	struct spawn_report said;
+	int r = 0;
+
+	for (size_t n = 0; spawner->pipe >= 0 && n <= PIPE_BYTES / sizeof(said); n++) {
+		r = spawn_report(spawner->pipe, &said);
+		if (r == 0)
+			return;
+		if (r < 0 || (said.id != 0 && said.pid == 1)) {
+			drop_spawner(serve, spawner);
+		} else if (said.id != 0 && said.err.num == 0) {
+			order_begun(serve, spawner, &said);
+		} else if (said.id != 0) {
+			order_failed(serve, spawner, &said);
+		} else if (spawner->state == EXEC_STARTING) {
+			spawner->state = EXEC_RUNNING;
+			answer_started(serve, spawner, spawner->pid, &none);
+		}
+	}
+}
+
+static void hear_all(struct serve *serve)
+{
+	for (size_t i = 1; i < serve->n_execs_used; i++)
+		if (serve->execs[i].is_spawner && serve->execs[i].state != EXEC_FREE)
+			hear(serve, &serve->execs[i]);
+}
+
+/* As exec_find(), with what spawners have to say of it. */
+static struct exec *find_heard(struct serve *serve, uint64_t id)
+{
+	if (!exec_find(serve, id))
+		hear_all(serve);
+	return exec_find(serve, id);
+}
+
 /* ---- requests ---- */
 
 int exec_start(
@@ -57,6 +151,7 @@ int exec_start(
 		.state = EXEC_STARTING,
 		.asked_by = serve->n_controls,
 		.kept = kept,
+		.is_spawner = what->is_spawner,
 	};
 
 	if (new.id == 0 || exec_find(serve, new.id))
@@ -81,7 +176,13 @@ void exec_request(struct serve *serve, struct msg *msg)
 	struct spawn what = { .rules = &serve->rules, .spec = msg->fds[0], .n_fds = msg->n_fds - 1, .pts = -1 };
 	struct err err = { 0 };
 
-	memcpy(what.fds, msg->fds + 1, what.n_fds * sizeof(int));
+	what.is_spawner = msg->header.op == INIT_SPAWNER;
+	if (what.is_spawner) {
+		what.fds[0] = msg->fds[0];
+		what.n_fds = SPAWN_CHANNEL;
+	} else {
+		memcpy(what.fds, msg->fds + 1, what.n_fds * sizeof(int));
+	}
 	if (exec_start(serve, msg, &what, NULL, &err) < 0)
 		answer_started(serve, &asked, 0, &err);
 }
@@ -89,7 +190,7 @@ void exec_request(struct serve *serve, struct msg *msg)
 void exec_signal(struct serve *serve, struct msg *msg)
 {
 	const struct init_signal *request = (const void *)msg->bytes;
-	const struct exec *exec = exec_find(serve, request->exec);
+	const struct exec *exec = find_heard(serve, request->exec);
 	struct init_done done = { 0 };
 
 	msg_init(&done.header, INIT_SIGNAL | MSG_REPLY, msg->header.id, sizeof(done));
@@ -109,6 +210,10 @@ void exec_ready(struct serve *serve, size_t index)
 	struct kept *kept = exec->kept;
 	struct err err = { 0 };
 
+	if (exec->is_spawner && exec->state != EXEC_FREE) {
+		hear(serve, exec);
+		return;
+	}
 	if (exec->state != EXEC_STARTING)
 		return;
 	int r = spawn_result(exec->pipe, kept && kept->terminal ? &kept->terminal->master : NULL, &err);
@@ -128,13 +233,25 @@ static void child_ended(struct serve *serve, const siginfo_t *info)
 {
 	struct exec *exec = find_by_pid(serve, info->si_pid);
 
+	/* A spawner's child has said who it is before it could end. */
+	if (!exec) {
+		hear_all(serve);
+		exec = find_by_pid(serve, info->si_pid);
+	}
 	/* An orphan of the session's. */
 	if (!exec)
 		return;
 	/* It has closed its end of the pipe: the pipe knows by now. */
 	exec_ready(serve, (size_t)(exec - serve->execs));
-	if (exec->state != EXEC_RUNNING)
+	if (exec->is_spawner && exec->state != EXEC_FREE) {
+		/* The pid is nobody's any more: not to be signalled. */
+		exec->state = exec->state == EXEC_RUNNING ? EXEC_ENDED : exec->state;
+		drop_spawner(serve, exec);
+		if (exec->state == EXEC_FREE)
+			return;
+	} else if (exec->state != EXEC_RUNNING) {
 		return;
+	}
 	exec->exit_code = info->si_code == CLD_EXITED ? info->si_status : 0;
 	exec->signal = info->si_code == CLD_EXITED ? 0 : info->si_status;
 	exec->state = EXEC_ENDED;

@@ -138,7 +138,8 @@ int serve_open(struct serve **ret, int listen, struct output_header *output, boo
 	sigset_t children;
 
 	struct serve *serve = mmap(NULL, sizeof(*serve), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (serve == MAP_FAILED)
+	/* No child has a use for it: so forks are quicker, and pages are not copied because a child is there. */
+	if (serve == MAP_FAILED || madvise(serve, sizeof(*serve), MADV_DONTFORK) < 0)
 		return -errno;
 	serve->control = serve->cdp_read = serve->cdp_write = serve->pts = -1;
 	serve->output = output;

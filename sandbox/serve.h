@@ -31,7 +31,7 @@ enum source {
 	SOURCE_STDOUT,
 	SOURCE_STDERR,
 	SOURCE_CDP,
-	SOURCE_EXEC, /* index in execs: one that is being started */
+	SOURCE_EXEC, /* index in execs: one that is being started, or a spawner */
 	SOURCE_CONNECT, /* index in connects */
 	SOURCE_KEPT, /* index in kept, times STREAM_COUNT, and the stream */
 	SOURCE_TERMINAL, /* index in terminals */
@@ -47,13 +47,14 @@ enum exec_state {
 
 struct exec {
 	uint64_t id;
-	uint16_t op; /* INIT_EXEC or INIT_FILES */
+	uint16_t op; /* what it was started by: INIT_EXEC, ... */
 	pid_t pid;
 	enum exec_state state;
 	uint32_t asked_by; /* number of the connection that INIT_EXEC came from */
 	int pipe; /* while it is being started */
 	int32_t exit_code, signal;
 	struct kept *kept; /* NULL: its input and output are not init's */
+	bool is_spawner; /* its pipe stays */
 };
 
 /* Bytes go from OWN to PEER, or for input from PEER to OWN. -1: there is none, or not any more. */
@@ -127,6 +128,7 @@ struct serve {
 	int exit_code; /* init's own, then */
 	size_t n_execs_used; /* places in execs that were ever used */
 	struct exec execs[1 + INIT_MAX_EXECS]; /* the workload first */
+	struct msg request; /* the one under way: on the stack, children would have a copy */
 	size_t n_places;
 	struct place places[INIT_MAX_PLACES];
 	struct connecting connects[SERVE_MAX_CONNECTS];
@@ -167,10 +169,10 @@ void control_tell(struct serve *serve);
 
 /* ---- sandbox/execs.c: commands ---- */
 
-/* INIT_EXEC and INIT_FILES. */
+/* INIT_EXEC, INIT_FILES and INIT_SPAWNER. */
 void exec_request(struct serve *serve, struct msg *msg);
 void exec_signal(struct serve *serve, struct msg *msg);
-/* A command that is being started has become what it should, or not. */
+/* A command that is being started has become what it should, or not; a spawner has something to say. */
 void exec_ready(struct serve *serve, size_t index);
 /* Reaps children, a bounded number. */
 void exec_reap(struct serve *serve);

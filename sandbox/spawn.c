@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,16 +21,20 @@ enum { EXIT_NOT_STARTED = 127 };
 /* In the child, between fork and exec. */
 struct child {
 	const struct spawn *what;
+	struct spawn_rules rules; /* a copy: what init serves from is no part of a child's memory */
 	struct spec spec;
 	struct err err;
 	int pipe; /* to init */
 	int pts; /* -1: no terminal */
+	uint64_t id; /* of an order to a spawner; else 0 */
 };
 
 /* ---- the child's steps ---- */
 
 static int child_spec(struct child *child)
 {
+	if (child->what->is_spawner)
+		return 0;
 	int r = spec_read(child->what->spec, &child->spec);
 	if (r < 0)
 		return err_set(&child->err, r, "spec", "%s", "");
@@ -47,7 +52,7 @@ static int child_spec(struct child *child)
  *   3, 4      the debugging pipe, only where the spec asks for it
  *   3 or 5    the pipe to init, closed by exec
  *   4         where terminals are made, if the command gets one, closed by exec
- * or, of a file child,
+ * or, of a file child or a spawner,
  *   0, 1      its channel, the pipe to init
  * and everything above is closed.
  */
@@ -72,11 +77,16 @@ static int child_descriptors(struct child *child)
 	return r < 0 ? err_set(&child->err, r, "descriptors", "close_range") : 0;
 }
 
-/* A session and process group of its own; with a terminal as stdin, that becomes the controlling one. */
+/*
+ * A session and process group of its own; with a terminal as stdin, that becomes the controlling one. From here on a
+ * spawner goes its own way.
+ */
 static int child_session(struct child *child)
 {
 	if (setsid() < 0)
 		return err_set(&child->err, -errno, "session", "setsid");
+	if (child->what->is_spawner)
+		spawner_serve(STDIN_FILENO, child->pipe, &child->rules);
 	if (child->pts < 0 && child->spec.header->flags & SPEC_TTY && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
 		return err_set(&child->err, -errno, "session", "controlling terminal");
 	return 0;
@@ -84,7 +94,7 @@ static int child_session(struct child *child)
 
 static int child_limits(struct child *child)
 {
-	const struct spawn_rules *rules = child->what->rules;
+	const struct spawn_rules *rules = &child->rules;
 
 	for (size_t i = 0; i < rules->n_rlimits; i++) {
 		const struct plan_rlimit *from = &rules->rlimits[i];
@@ -152,7 +162,7 @@ static int child_user(struct child *child)
 	 * A change to another uid has cleared every capability. With uid 0 the child has now what the command will have,
 	 * so that the directory and the program are found with the command's own rights.
 	 */
-	uint64_t set = identity.uid == 0 ? child->what->rules->capabilities : 0;
+	uint64_t set = identity.uid == 0 ? child->rules.capabilities : 0;
 	r = sys_capset(set, set, 0);
 	return r < 0 ? err_set(&child->err, r, "user", "capabilities") : 0;
 }
@@ -214,7 +224,7 @@ static int child_exec(struct child *child)
 	sigset_t none;
 	int r;
 
-	if (child->what->n_fds == SPAWN_FILES) {
+	if (child->what->n_fds == SPAWN_CHANNEL) {
 		close_fd(child->pipe); /* as an exec would have */
 		file_child_serve(STDIN_FILENO);
 	}
@@ -245,14 +255,23 @@ static int (*const child_steps[])(struct child *child) = {
 	child_exec,
 };
 
+/* Says to init what there is to say. Whole or not at all: it is shorter than PIPE_BUF. */
+static bool report(const struct child *child)
+{
+	struct spawn_report ordered = { .id = child->id, .pid = getpid(), .err = child->err };
+	const void *bytes = child->id ? (const void *)&ordered : &child->err;
+	ssize_t n = child->id ? (ssize_t)sizeof(ordered) : (ssize_t)sizeof(child->err);
+
+	return RETRY_EINTR(write(child->pipe, bytes, (size_t)n)) == n;
+}
+
 static _Noreturn void run_child(struct child *child)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(child_steps); i++)
 		if (child_steps[i](child) < 0)
 			break;
-	/* Whole or not at all: it is shorter than PIPE_BUF. If init is gone, so is this process. */
-	ssize_t n = write(child->pipe, &child->err, sizeof(child->err));
-	_exit(n == sizeof(child->err) ? EXIT_NOT_STARTED : EXIT_NOT_STARTED - 1);
+	/* If init is gone, so is this process. */
+	_exit(report(child) ? EXIT_NOT_STARTED : EXIT_NOT_STARTED - 1);
 }
 
 /* ---- init's side ---- */
@@ -276,7 +295,10 @@ int spawn(const struct spawn *what, pid_t *ret_pid, int *ret_pipe, struct err *e
 	if (r < 0)
 		return err_set(err, -errno, "spawn", "pipe");
 	_close_ int readable = ends[0], writable = ends[1];
-	struct child child = { .what = what, .pipe = writable, .pts = -1 };
+	/* What a spawner's children say must not get lost; init reads it, whatever they do. */
+	if (what->is_spawner && fcntl(writable, F_SETFL, 0) < 0)
+		return err_set(err, -errno, "spawn", "pipe");
+	struct child child = { .what = what, .rules = *what->rules, .pipe = writable, .pts = -1 };
 	pid_t pid = start_child(&child);
 	/* What a child with the same memory has left behind; otherwise there is nothing. */
 	spec_release(&child.spec);
@@ -329,4 +351,46 @@ int spawn_result(int pipe, int *ret_master, struct err *err)
 		return err_set(err, -EPROTO, "spawn", "result");
 	*err = got;
 	return got.num;
+}
+
+/* ---- a spawner's side ---- */
+
+static int run_shared_child(void *arg)
+{
+	struct child *child = arg;
+
+	/* Before it can end. A spawner that init has given up has no reader for this: it is not started then. */
+	if (!report(child))
+		_exit(EXIT_NOT_STARTED - 1);
+	run_child(child);
+}
+
+void spawn_shared(const struct spawn *what, uint64_t id, int pipe, void *stack)
+{
+	struct child child = { .what = what, .rules = *what->rules, .pipe = pipe, .pts = -1, .id = id };
+
+	if (clone(run_shared_child, stack, CLONE_VM | CLONE_VFORK | CLONE_PARENT | SIGCHLD, &child) < 0) {
+		struct spawn_report failed = { .id = id };
+		err_set(&failed.err, -errno, "spawn", "fork");
+		if (RETRY_EINTR(write(pipe, &failed, sizeof(failed))) != sizeof(failed))
+			_exit(EXIT_FAILURE);
+	}
+	spec_release(&child.spec);
+}
+
+int spawn_report(int pipe, struct spawn_report *ret)
+{
+	struct spawn_report got;
+
+	ssize_t n = RETRY_EINTR(read(pipe, &got, sizeof(got)));
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	if (n == 0)
+		return -ENOTCONN;
+	/* Init's own code, but its children have read the session's files in the same memory. */
+	if (n != sizeof(got) || got.pid < 0 || got.err.num > 0 || !is_terminated(got.err.step, sizeof(got.err.step)) ||
+		!is_terminated(got.err.object, sizeof(got.err.object)))
+		return -EPROTO;
+	*ret = got;
+	return 1;
 }

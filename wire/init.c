@@ -98,6 +98,7 @@ const struct msg_shape init_requests[] = {
 	{ INIT_FORGET,       0, 0, sizeof(struct init_kept),    "forget",       NULL },
 	{ INIT_LIST,         0, 0, sizeof(struct init_plain),   "list",         NULL },
 	{ INIT_SPACE,        0, 0, sizeof(struct init_place),   "space",        NULL },
+	{ INIT_SPAWNER,      1, 1, sizeof(struct init_plain),   "spawner",      NULL },
 };
 const size_t n_init_requests = ARRAY_SIZE(init_requests);
 
@@ -116,6 +117,7 @@ const struct msg_shape init_answers[] = {
 	{ INIT_FORGET | MSG_REPLY,       0, 0, sizeof(struct init_done),      "forgotten", check_done },
 	{ INIT_LIST | MSG_REPLY,         0, 0, sizeof(struct init_done),      "listed",    check_done },
 	{ INIT_SPACE | MSG_REPLY,        0, 0, sizeof(struct init_space),     "space-told", check_space },
+	{ INIT_SPAWNER | MSG_REPLY,      0, 0, sizeof(struct init_started),   "spawner-started", check_started },
 	{ INIT_EV_HELLO,                 0, 0, sizeof(struct init_hello),     "ev-hello",  NULL },
 	{ INIT_EV_EXITED,                0, 0, sizeof(struct init_ev_exited), "ev-exited", NULL },
 	{ INIT_EV_OUTPUT,                0, 0, sizeof(struct init_plain),     "ev-output", NULL },

@@ -6,7 +6,12 @@
  * byte from init as hostile.
  *
  * Commands that init runs are numbered by control with the ids of INIT_EXEC; number 0 is the workload. A file child counts as
- * one, by INIT_FILES.
+ * one, by INIT_FILES, and so does a spawner, by INIT_SPAWNER.
+ *
+ * A spawner is a child of init that starts commands in init's place, without copying its memory. It takes INIT_EXEC on
+ * its channel, one at a time, and answers each there, whatever has become of it, when it can take the next. The commands
+ * are init's children. Of one that was not started, the answer to INIT_EXEC comes from init; of one that was there is
+ * none, but its end. The spawner ends with its channel.
  */
 #pragma once
 
@@ -28,6 +33,7 @@ enum init_op {
 	INIT_FORGET, /* struct init_kept → struct init_done: of a command that has ended nobody asks any more */
 	INIT_LIST, /* struct init_plain → INIT_EV_KEPT each, then struct init_done */
 	INIT_SPACE, /* struct init_place → struct init_space: what there is of one of the session's file systems */
+	INIT_SPAWNER, /* struct init_plain, descriptor: channel → struct init_started: a spawner */
 
 	INIT_EV_HELLO = 0x100, /* struct init_hello: the first message of a connection */
 	INIT_EV_EXITED, /* struct init_ev_exited */

@@ -53,6 +53,17 @@ int spawn_result(int pipe, int *ret_master, struct err *err)
 	return next_result % 4 == 1 ? err_set(err, -ENOENT, "exec", "none") : 1;
 }
 
+/* Of a spawner: that it is there, then orders begun and failed, then nonsense. */
+int spawn_report(int pipe, struct spawn_report *ret)
+{
+	if (pipe < 0)
+		abort();
+	if (next_result % 8 == 7)
+		return -EPROTO;
+	*ret = (struct spawn_report){ .id = next_result % 8, .pid = NO_PID, .err.num = next_result % 3 ? 0 : -ENOENT };
+	return next_result++ % 4 != 0;
+}
+
 /* A network of its own, with one server on the loopback; without the right to it, connecting just fails. */
 static void open_port(void)
 {

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from carrel_host import TIME_SCALE, Host, RpcError, own_network, scaled, wait_until
+from carrel_host import TIME_SCALE, Host, RpcError, name_of, own_network, scaled, wait_until
 
 MANY = 1000 if TIME_SCALE == 1 else 200
 CONCURRENT_SESSIONS, CONCURRENT_EACH = 4, 50
@@ -204,7 +204,7 @@ class Exec(unittest.TestCase):
     def test_limit_per_session(self):
         clients = [self.host.client() for _ in range(4)]
         requests = [[c.send("exec.run", session="one", command=["sleep", "4"]) for _ in range(64)] for c in clients]
-        wait_until(lambda: len(session_pids(self.init)) >= 256, what="256 commands")
+        wait_until(lambda: [name_of(pid) for pid in session_pids(self.init)].count("sleep") >= 256, what="256 commands")
         error = self.expect("limit", "true")
         self.assertIn("256 commands", str(error))
         for client, sent in zip(clients, requests):

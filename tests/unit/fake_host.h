@@ -148,6 +148,8 @@ struct fake_host {
 
 /* INIT_FILES; the channel is taken out of MSG. */
 void fake_files_start(struct fake_host *host, struct fake_session *session, struct msg *msg);
+/* There is none here: init starts everything itself. */
+void fake_spawner_refuse(const struct fake_session *session, const struct msg *msg);
 /* Answers what was asked. True when there was anything. */
 bool fake_files_serve(struct fake_host *host, struct fake_session *session);
 size_t fake_files_count(const struct fake_session *session);

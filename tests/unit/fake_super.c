@@ -558,6 +558,9 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 	case INIT_FILES:
 		fake_files_start(host, session, &msg);
 		break;
+	case INIT_SPAWNER:
+		fake_spawner_refuse(session, &msg);
+		break;
 	case INIT_SIGNAL:
 		serve_signal(session, (const void *)msg.bytes);
 		break;
