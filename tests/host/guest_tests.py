@@ -14,10 +14,10 @@ TESTS = parts.TOP / "tests"
 VERSIONS = {"0.1.0": "", "0.1.1": "-Dnext_formats=true"}
 FOLDERS = ("session", "lib", "host/guest")
 PROGRAMS = [TESTS / name for name in  # there is no compiler in the guest
-            ("session/prober.c", "session/escaper.c", "session/bomber.c", "host/guest/hostile.c")]
-
-# Linked to libraries that the guest has, but for the last.
-BUILT = ("tests/session/netns_test", "tests/session/netns_list_test")
+            ("session/prober.c", "session/escaper.c", "session/bomber.c", "session/port_server.c", "host/guest/hostile.c")]
+# Of the build directory: linked to libraries that the guest has, but for cmocka.
+BUILT = ("sandbox/carrel-init", *(f"tests/session/{name}" for name in (
+    "init_harness", "init_probe", "netns_list_test", "netns_test", "seccomp_run")))
 CMOCKA = "/usr/lib/x86_64-linux-gnu/libcmocka.so.0"
 
 sys.path.insert(0, str(TESTS / "session"))
@@ -36,9 +36,11 @@ def payload(shell_command, root):
         program = compile_static(source, directory)
         made.put(program, f"/carrel/programs/{pathlib.Path(program).name}")
     build = pathlib.Path(os.environ.get("CARREL_BUILD") or pathlib.Path(root).parent / "gcc")
-    for source in (*(build / name for name in BUILT), pathlib.Path(CMOCKA).resolve()):
-        if source.exists():
-            made.put(source, f"/carrel/programs/{pathlib.Path(CMOCKA).name if 'cmocka' in source.name else source.name}")
+    for name in BUILT:
+        if (build / name).exists():
+            made.put(build / name, f"/carrel/build/{name}")
+    if os.path.exists(CMOCKA):
+        made.put(pathlib.Path(CMOCKA).resolve(), f"/carrel/build/{pathlib.Path(CMOCKA).name}")
     return made
 
 

@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "CARREL_TIME_SCALE": str(TIME_SCALE),
     "CARREL_TEST_DIR": "/var/tmp",
     "CARREL_PROGRAMS": "/carrel/programs",
+    "CARREL_BUILD": "/carrel/build",
     "PYTHONPATH": "/carrel/tests/session:/carrel/tests/lib:/carrel/tests/host/guest",
     "PYTHONDONTWRITEBYTECODE": "1",
 }

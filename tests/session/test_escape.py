@@ -16,13 +16,13 @@ import subprocess
 import time
 import unittest
 
-from carrel_host import Host, compile_static, own_network, wait_until
+from carrel_host import TIME_SCALE, Host, compile_static, own_network, wait_until
 
 DOCKER = """CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD
 AUDIT_WRITE SETFCAP NET_ADMIN SYS_ADMIN""".split()
 BOUNDING = 0xa82435fb  # the same as a number
 BROWSERS = ("browser", "browser-user")
-KINDS = ("minimal", *BROWSERS, "strong")
+KINDS = ("minimal", *BROWSERS, "strong") if TIME_SCALE == 1 else ("minimal", "strong")  # the weakest and the strongest
 CONFINED = ("minimal", *BROWSERS)
 
 # Files that can be opened for writing: PID 1's that anybody may open, and nobody may write to, ...
@@ -142,9 +142,14 @@ def settings():
     return found
 
 
+def mounts():
+    """Without network namespaces that other tests give names to: they go from here when they go there."""
+    return [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if " /run/netns" not in line]
+
+
 def state():
     """What else of the host an escape would change."""
-    return {"hostname": socket.gethostname(), "mounts": pathlib.Path("/proc/self/mountinfo").read_text(),
+    return {"hostname": socket.gethostname(), "mounts": mounts(),
             "dev": sorted(os.listdir("/dev")), "null": os.stat("/dev/null")[:6],
             "links": {n for _, n in socket.if_nameindex() if not re.fullmatch(r"cr\d+", n)},
             "control": host.control_pid(), "supervisor": host.process.poll()}

@@ -8,9 +8,9 @@ import threading
 import time
 import unittest
 
-from carrel_host import TIME_SCALE, Host, RpcError, name_of, own_network, scaled, wait_until
+from carrel_host import TIME_SCALE, Exactly, Host, RpcError, name_of, own_network, scaled, wait_until, waited
 
-MANY = 1000 if TIME_SCALE == 1 else 200
+FEW, MANY = (100, 1000) if TIME_SCALE == 1 else (30, 60)
 CONCURRENT_SESSIONS, CONCURRENT_EACH = 4, 50
 
 
@@ -154,7 +154,7 @@ class Exec(unittest.TestCase):
                                 "echo $A $(pwd) $(id -u)").stdout, "b /etc 0\n")
         self.assertEqual(carrel("exec", "one", "--", "sh", "-c", "exit 5", check=False).returncode, 5)
         self.assertEqual(carrel("exec", "one", "--", "sh", "-c", "kill -9 $$", check=False).returncode, 137)
-        late = carrel("exec", "one", "--timeout", "0.3", "--", "sh", "-c", "echo so far; sleep 63", check=False)
+        late = carrel("exec", "one", "--timeout", str(waited(0.3)), "--", "sh", "-c", "echo so far; sleep 63", check=False)
         self.assertEqual((late.returncode, late.stdout), (124, "so far\n"))
         wrong = carrel("exec", "one", "--", "nonesuch", check=False)
         self.assertEqual(wrong.returncode, 127)
@@ -195,7 +195,7 @@ class Exec(unittest.TestCase):
 
     def test_timeout_kills_the_group(self):
         begun = time.monotonic()
-        error = self.expect("timeout", "sh", "-c", "echo so far; (sleep 77 & wait) & sleep 77", timeout_seconds=0.5)
+        error = self.expect("timeout", "sh", "-c", "echo so far; (sleep 77 & wait) & sleep 77", timeout_seconds=Exactly(waited(0.5)))
         self.assertLess(time.monotonic() - begun, scaled(5))
         self.assertEqual(error.data["result"]["stdout"], "so far\n")
         self.assertIsNone(error.data["result"]["exit_code"])
@@ -246,7 +246,7 @@ class Exec(unittest.TestCase):
 
     def test_timeout_of_a_session_that_is_paused_meanwhile(self):
         self.client.call("session.create", template="exec", id="frozen")
-        request = self.client.send("exec.run", session="frozen", command=["sleep", "61"], timeout_seconds=1)
+        request = self.client.send("exec.run", session="frozen", command=["sleep", "61"], timeout_seconds=Exactly(waited(1)))
         self.host.client().call("session.pause", session="frozen")
         with self.assertRaises(RpcError) as caught:
             self.client.answer(request)
@@ -256,8 +256,8 @@ class Exec(unittest.TestCase):
         self.client.call("session.remove", session="frozen")
 
     def test_counts_as_use(self):
-        self.client.call("session.create", template="exec", id="idle", idle_timeout_seconds=scaled(0.5))
-        self.assertEqual(self.run_in("sleep", "1.5", session="idle")["exit_code"], 0)
+        self.client.call("session.create", template="exec", id="idle", idle_timeout_seconds=waited(0.5))
+        self.assertEqual(self.run_in("sleep", str(waited(1.0)), session="idle")["exit_code"], 0)
         ended = self.client.call("session.wait", session="idle", **{"for": "ended"}, timeout_seconds=10)
         self.assertEqual(ended["end"]["reason"], "idle")
 
@@ -285,7 +285,7 @@ class Exec(unittest.TestCase):
             pids = {"control": self.host.control_pid(), "init": self.init, "carreld": self.host.process.pid}
             return {name: (open_files(pid), resident_kib(pid)) for name, pid in pids.items()}
 
-        for _ in range(100):
+        for _ in range(FEW):
             self.run_in("true")
         before, processes, times = counted(), len(session_pids(self.init)), []
         for i in range(MANY):

@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from carrel_host import Host, RpcError, own_network, scaled, wait_until
+from carrel_host import Exactly, Host, RpcError, own_network, scaled, wait_until, waited
 from test_exec import open_files, resident_kib, session_pids
 
 TEMPLATE = {"kind": "exec", "image": "minimal", "command": ["/bin/busybox", "sleep", "infinity"],
@@ -207,12 +207,12 @@ class ExecStart(Case):
         self.assertEqual(error.data["path"], "signal")
 
     def test_timeout(self):
-        started = self.sh("sleep 1000 & sleep 1000", timeout_seconds=0.3)
+        started = self.sh("sleep 1000 & sleep 1000", timeout_seconds=Exactly(waited(0.3)))
         self.assertEqual(self.wait(started), 9)
 
     def test_wait_times_out(self):
         started = self.start("sleep", "1000")
-        self.expect("timeout", "exec.wait", exec=started["exec"], timeout_seconds=0.1)
+        self.expect("timeout", "exec.wait", exec=started["exec"], timeout_seconds=Exactly(0.1))
         self.stop(started)
 
     def test_wait_by_many(self):

@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from carrel_host import Host, RpcError, own_network, scaled, wait_until
+from carrel_host import Host, RpcError, own_network, scaled, wait_until, waited
 
 N_SESSIONS = 40
 LATE_SECONDS = 0.1
@@ -87,16 +87,16 @@ class Lifetimes(unittest.TestCase):
             self.assertEqual(self.reason(session), "expired" if "ttl_seconds" in change else "idle")
 
     def test_heartbeats_keep_it(self):
-        session = self.create(owner="beat", idle_timeout_seconds=scaled(0.6))["id"]
+        session = self.create(owner="beat", idle_timeout_seconds=waited(0.6))["id"]
         begun = time.monotonic()
-        while time.monotonic() < begun + scaled(1.5):
+        while time.monotonic() < begun + waited(1.5):
             self.client.call("session.heartbeat", owner="beat")
-            time.sleep(scaled(0.1))
+            time.sleep(waited(0.1))
         self.assertEqual(self.client.call("session.get", session=session)["state"], "ready")
         self.assertEqual(self.reason(session), "idle")
 
     def test_deadlines_outlive_control(self):
-        lasting = self.create(ttl_seconds=scaled(3))
+        lasting = self.create(ttl_seconds=waited(3))
         over = self.create(ttl_seconds=scaled(0.2))
         os.kill(self.host.control_pid(), signal.SIGSTOP)
         pid = self.host.control_pid()

@@ -10,7 +10,7 @@ import time
 import unittest
 import urllib.request
 
-from carrel_host import Host, RpcError, own_network, scaled, snapshot, wait_until
+from carrel_host import Host, RpcError, footprint, own_network, scaled, wait_until
 
 
 def setUpModule():
@@ -39,7 +39,7 @@ class Base(unittest.TestCase):
         return sorted(p.parent.name for p in self.cgroups() if "frozen 1" in p.read_text())
 
     def cgroups(self):
-        return [p for path in snapshot(self.host)["cgroups"] if (p := pathlib.Path(path) / "cgroup.events").exists()
+        return [p for path in footprint(self.host)["cgroups"] if (p := pathlib.Path(path) / "cgroup.events").exists()
                 and p.parent.parent.name == "sessions"]
 
 

@@ -3,13 +3,10 @@
 
 import hashlib
 import ipaddress
-import os
-import pathlib
-import signal
 import time
 import unittest
 
-from carrel_host import Host, RpcError, own_network, snapshot, wait_until
+from carrel_host import Host, RpcError, footprint, own_network, snapshot, wait_until, waited
 
 
 def setUpModule():
@@ -19,7 +16,9 @@ def setUpModule():
 class Sessions(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.host = Host(config={"max_sessions": 256}).start()
+        deaf = {**Host.template(None, "minimal"), "readiness": {"tcp": {"port": 4000}, "interval_ms": 20, "timeout_seconds": 1},
+                "command": ["/bin/busybox", "sh", "-c", "echo waiting for godot; exec busybox sleep 100"]}
+        cls.host = Host(config={"max_sessions": 256}, templates={"deaf": deaf}).start()
         cls.client = cls.host.client()
 
     @classmethod
@@ -68,7 +67,7 @@ class Sessions(unittest.TestCase):
         self.expect("not_found", "session.get", session="one")
         # The number of others changes: networks are made ahead in the background.
         slot = (int(ipaddress.ip_address(session["address"])) - int(ipaddress.ip_address("100.96.0.0"))) // 2
-        wait_until(lambda: f"cr{slot}" not in snapshot(self.host)["links"], what="its link is gone")
+        wait_until(lambda: f"cr{slot}" not in footprint(self.host)["links"], what="its link is gone")
         left = snapshot(self.host)
         for kind in ("processes", "cgroups", "mounts", "run_files"):
             self.assertEqual(left[kind], empty[kind], kind)
@@ -123,7 +122,7 @@ class Sessions(unittest.TestCase):
 
     def test_deadline(self):
         begun = time.monotonic()
-        self.client.call("session.create", template="minimal", id="short", ttl_seconds=1)
+        self.client.call("session.create", template="minimal", id="short", ttl_seconds=waited(1))
         ended = self.client.call("session.wait", session="short", **{"for": "ended"}, timeout_seconds=10)
         self.assertEqual(ended["end"]["reason"], "expired")
         self.assertGreaterEqual(time.monotonic() - begun, 1.0)
@@ -213,19 +212,11 @@ class Sessions(unittest.TestCase):
         self.assertEqual(self.client.call("session.list", state="ready")["sessions"], [])
 
     def test_a_port_that_is_never_opened(self):
-        template = self.host.template("minimal")
-        template["readiness"] = {"tcp": {"port": 4000}, "interval_ms": 20, "timeout_seconds": 1}
-        template["command"] = ["/bin/busybox", "sh", "-c", "echo waiting for godot; exec busybox sleep 100"]
-        self.host.write_template("deaf", template)
-        host = self.host
-        host.stop(signal.SIGTERM)
-        host.start()
-        client = type(self).client = host.client()
         with self.assertRaises(RpcError) as caught:
-            client.call("session.create", template="deaf", id="deaf")
+            self.client.call("session.create", template="deaf", id="deaf")
         self.assertIn(caught.exception.kind, ("not_ready", "timeout", "failed"))
         self.assertIn("waiting for godot", caught.exception.data["log_tail"])
-        wait_until(lambda: not any("/deaf" in p for p in snapshot(host)["cgroups"]), what="nothing left")
+        wait_until(lambda: not any("/deaf" in p for p in footprint(self.host)["cgroups"]), what="nothing left")
 
     def test_a_workload_that_dies_before_it_is_ready(self):
         error = self.expect("failed", "session.create", template="deaf", id="dies",
@@ -276,7 +267,7 @@ class Sessions(unittest.TestCase):
             waiting[client] = client.send("session.remove", session=f"many-{i}")
         for client, request in waiting.items():
             client.answer(request)
-        wait_until(lambda: len(snapshot(self.host)["links"]) <= links + 16, what="links are gone")
+        wait_until(lambda: len(footprint(self.host)["links"]) <= links + 16, what="links are gone")
         after = snapshot(self.host)
         for kind in ("processes", "cgroups", "mounts", "run_files"):
             self.assertEqual(after[kind], before[kind], kind)

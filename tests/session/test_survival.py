@@ -10,9 +10,10 @@ import threading
 import time
 import unittest
 
-from carrel_host import TIME_SCALE, Client, Host, RpcError, children, has_ended, own_network, rss_bytes, scaled, snapshot, wait_until
+from carrel_host import (TIME_SCALE, Client, Host, RpcError, children, footprint, has_ended, own_network, rss_bytes, scaled,
+                         wait_until)
 
-SESSIONS = 50
+SESSIONS = 50 if TIME_SCALE == 1 else 10
 RESTARTS = int(os.environ.get("CARREL_RESTARTS", "20" if TIME_SCALE == 1 else "6"))
 RESTARTING = ("already_exists", "not_found", "unavailable", "failed", "invalid_state", "conflict", "busy")
 GROWTH_BYTES = 1 << 20
@@ -307,7 +308,7 @@ class Survival(unittest.TestCase):
         ended = self.client.call("session.wait", session="ends", **{"for": "ended"}, timeout_seconds=10)
         self.assertEqual((ended["end"]["reason"], ended["end"]["exit_code"]), ("exited", 5), ended)
         self.assertIn("dying", "".join(e["text"] for e in self.client.call("session.logs", session="ends")["entries"]))
-        wait_until(lambda: not any("/ends" in p for p in snapshot(self.host)["cgroups"]), what="nothing left")
+        wait_until(lambda: not any("/ends" in p for p in footprint(self.host)["cgroups"]), what="nothing left")
 
     def test_control_killed_during_creations(self):
         """What was being made is made whole or undone, and the next control gets no answer that was another's."""
@@ -325,7 +326,7 @@ class Survival(unittest.TestCase):
         live = {n for n, state in states.items() if state == "ready"}
 
         def same():
-            cgroups = {p.rsplit("/", 1)[1] for p in snapshot(self.host)["cgroups"] if p.count("/sessions/") and
+            cgroups = {p.rsplit("/", 1)[1] for p in footprint(self.host)["cgroups"] if p.count("/sessions/") and
                        not p.endswith("/payload")}
             return cgroups == {s["id"] for s in self.all_sessions().values() if s["state"] == "ready"}
 
@@ -359,7 +360,7 @@ class Survival(unittest.TestCase):
         wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="init is gone")
         self.host.start()
         self.assertTrue(os.path.exists("/proc/self"))
-        wait_until(lambda: not any("/victim" in p for p in snapshot(self.host)["cgroups"]), what="undone")
+        wait_until(lambda: not any("/victim" in p for p in footprint(self.host)["cgroups"]), what="undone")
 
 
 if __name__ == "__main__":

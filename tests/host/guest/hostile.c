@@ -15,7 +15,7 @@
  *                            children that have one each, mount and network below a user namespace: "made N: REASON"
  *   hostile mounts N         mounts as many file systems over one directory: "mounted N: REASON"
  *   hostile direct FILE MIB  writes so much past the page cache: "wrote BYTES: REASON"
- *   hostile flows ADDRESS    a UDP packet to each port there: "sent N"
+ *   hostile flows ADDRESS N  a UDP packet to each of so many ports there: "sent N"
  *   hostile read FILE        reads a file again and again, without end
  *   hostile print            prints without end
  *   hostile spin THREADS     takes processor time in so many processes
@@ -199,14 +199,14 @@ static void direct(const char *file, long mib)
 	printf("wrote %lld: %s\n", written, fd < 0 || n < 0 ? strerror(errno) : "all");
 }
 
-static void flows(const char *address)
+static void flows(const char *address, int ports)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	long sent = 0;
 
 	inet_pton(AF_INET, address, &to.sin_addr);
-	for (int port = 1; port < 65536; port++) {
+	for (int port = 1; port <= ports; port++) {
 		to.sin_port = htons((unsigned short)port);
 		sent += sendto(fd, "", 1, 0, (struct sockaddr *)&to, sizeof(to)) == 1;
 	}
@@ -322,8 +322,8 @@ int main(int argc, char **argv)
 		mounts(atol(argument));
 	else if (strcmp(what, "direct") == 0 && argc > 3)
 		direct(argument, atol(argv[3]));
-	else if (strcmp(what, "flows") == 0 && argument)
-		flows(argument);
+	else if (strcmp(what, "flows") == 0 && argc > 3)
+		flows(argument, atoi(argv[3]));
 	else if (strcmp(what, "read") == 0 && argument)
 		read_again(argument);
 	else if (strcmp(what, "print") == 0)

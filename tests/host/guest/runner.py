@@ -10,7 +10,6 @@
 Arguments are words: only tests whose names contain one of them are run.
 """
 
-import concurrent.futures
 import importlib.util
 import io
 import os
@@ -21,30 +20,49 @@ import time
 import traceback
 import unittest
 
+# What most modules want, so that it is read and compiled once and not by each of them.
+import carrel_host
+import limited  # noqa: F401
+
 TESTS = pathlib.Path(__file__).resolve().parent.parent.parent
+AT_A_TIME = 3  # modules; more than there are processors, because they wait for one thing and another
 # The first takes things away from the host, the second measures how a neighbour fares.
-ALONE = ["host/guest/test_check.py", "host/guest/test_limits.py"]
-# The longest first, because several run at a time.
-TOGETHER = [
-    "session/test_sessions.py",
-    "session/test_survival.py",
-    "session/test_escape.py",
-    "host/guest/test_delegation.py",
-    "host/guest/test_network.py",
-    "host/guest/test_netns.py",
-    "session/test_isolation.py",
-    "session/test_inside.py",
-    "session/test_exec.py",
-]
-# What takes long in emulation; the session tier runs it on real hardware.
-TOO_SLOW = {
-    "escape.test_descriptors_and_pipes", "escape.test_inotify_instances", "escape.test_message_queues",
-    "escape.test_nested_namespaces", "escape.test_new_file_systems", "escape.test_root_file_system",
-    "escape.test_shared_memory", "escape.test_system_v_objects", "escape.test_terminals",
-    "escape.test_timers_and_signals", "exec.test_a_flood_does_not_take_all_the_time", "exec.test_limit_per_session",
-    "exec.test_many_at_once", "exec.test_worst_output_does_not_cost_the_connection",
-    "sessions.test_two_hundred_sessions", "sessions.test_workloads_that_end_at_once",
-    "survival.test_control_killed_during_creations",
+ALONE = ["check", "limits"]
+# Modules of the guest's, and what each of the session tier has that is worth its seconds here: what depends on the
+# kernel or on cgroups, and of the rest a part that shows that the whole stands. The longest first.
+TOGETHER = {
+    "netns": None,
+    "escape": """settings_of_the_host settings_by_mounts_of_ones_own remounting_opens_nothing devices pid_1 signals
+        roots_and_descriptors namespaces calls socket_families netlink_reaches_no_other_namespace no_privilege_is_gained
+        link_is_taken_away connections""",
+    "network": None,
+    "limit_values": None,
+    "survival": "control_killed supervisor_restarted session_ends_while_nobody_watches",
+    "isolation": None,
+    "delegation": None,
+    "exec": """result exit_codes_and_signals descriptors_and_capabilities standard_input client_program
+        timeout_kills_the_group not_started state timeout_of_a_session_that_is_paused_meanwhile
+        a_client_that_goes_takes_its_command_along control_killed_in_the_middle""",
+    "sessions": """life_of_a_session a_workload_that_exits a_workload_that_is_killed environment_and_secrets deadline
+        stop_asks_before_it_kills stop_kills_after_the_grace pause_and_resume events limits_past_the_ceiling
+        limits_of_a_session_that_runs a_missing_program a_port_that_is_never_opened
+        a_workload_that_dies_before_it_is_ready idempotency_key""",
+    "init_setup": """which_step_failed mounts no_host_path_anywhere dev bind_mounts read_only_binds_stay_so
+        the_shared_dev_stays_read_only cgroup root_with_docker_s_capabilities setuid_program seccomp descriptors
+        links_in_mount_targets_stay_inside""",
+    "volumes": "files_outlive_the_session_with_their_owners one_session_at_a_time hostile_files the_living_hold_theirs",
+    "pools": "a_claim members_outlive_both_daemons",
+    "exec_start": "three_streams descriptors attach_again signals timeout paused command_goes_on",
+    "ports": "publish_unix publish_tcp descriptor both_ways half_close who_may_connect not_from_another_session",
+    "files": "stat files_of_proc traps new_and_replaced full_disk mkdir_move_delete by_descriptor",
+    "archive": "there_and_back owners links_that_lead_out",
+    "terminal": "is_one resize_and_signals scrollback survives_control",
+    "liveness": "restarted_in_place",
+    "lifetimes": "changed_while_it_runs heartbeats_keep_it deadlines_outlive_control",
+    "ensure": "what_a_caller_gets after_a_restart",
+    "admission": "ceilings waiting_for_room drain",
+    "inside": None,
+    "seccomp": "shell minimal_makes_no_namespaces",
 }
 # Loaded beforehand: in emulation that takes longer than the check has patience.
 KERNEL_MODULES = ["br_netfilter", "fuse", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "overlay", "veth"]
@@ -121,13 +139,19 @@ def load(path, words):
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
-    found = unittest.defaultTestLoader.loadTestsFromModule(module)
-    return unittest.TestSuite(t for t in tests_of(found) if is_wanted(short_name(t), words))
+    found = list(tests_of(unittest.defaultTestLoader.loadTestsFromModule(module)))
+    chosen = (TOGETHER.get(path.stem.removeprefix("test_")) or "").split()
+    unknown = {f"test_{name}" for name in chosen} - {t.id().rsplit(".", 1)[1] for t in found}
+    if unknown:
+        raise ValueError(f"{path.name} has no {', '.join(sorted(unknown))}")
+    return unittest.TestSuite(t for t in found if is_wanted(short_name(t), chosen, words))
 
 
-def is_wanted(name, words):
-    """What is too slow runs when somebody asks for it by its whole name."""
-    return name in words or (name not in TOO_SLOW and (not words or any(word in name for word in words)))
+def is_wanted(name, chosen, words):
+    """What was not chosen runs when somebody asks for it by its whole name."""
+    if name in words:
+        return True
+    return (not chosen or name.split(".test_")[1] in chosen) and (not words or any(word in name for word in words))
 
 
 def run_module(path, words):
@@ -136,12 +160,33 @@ def run_module(path, words):
     return 0 if result.wasSuccessful() else 1
 
 
-def run_process(name, words):
-    """Runs a module in a process of its own; whether all is well."""
-    result = subprocess.run([sys.executable, __file__, "--module", str(TESTS / name), *words], check=False)
-    if result.returncode not in (0, 1):
-        print(f"FAIL     0.0 s  {name} ended with {result.returncode}", flush=True)
-    return result.returncode == 0
+def path_of(name):
+    own = TESTS / f"host/guest/test_{name}.py"
+    return own if own.exists() else TESTS / f"session/test_{name}.py"
+
+
+def run_processes(names, words, at_a_time):
+    """Runs modules, each in a child of this process; whether all is well."""
+    names, running, well = list(names), {}, True
+    while names or running:
+        while names and len(running) < at_a_time:
+            name = names.pop(0)
+            pid = os.fork()
+            if pid == 0:
+                status = 2
+                try:
+                    status = run_module(path_of(name), words)
+                except BaseException:  # of which the line below tells
+                    traceback.print_exc()
+                finally:
+                    os._exit(status)
+            running[pid] = name
+        pid, status = os.wait()
+        name = running.pop(pid)
+        if status not in (0, 1 << 8):
+            print(f"FAIL     0.0 s  {name} ended with {os.waitstatus_to_exitcode(status)}", flush=True)
+        well = well and status == 0
+    return well
 
 
 def main():
@@ -149,10 +194,10 @@ def main():
         return run_module(pathlib.Path(sys.argv[2]), sys.argv[3:])
     words = sys.argv[1:]
     subprocess.run(["modprobe", "-a", *KERNEL_MODULES], check=True)
-    well = [run_process(name, words) for name in ALONE]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        well += pool.map(lambda name: run_process(name, words), TOGETHER)
-    return 0 if all(well) else 1
+    made = carrel_host.Host()
+    carrel_host.PREBUILT["minimal"] = made.state_dir
+    alone = run_processes(ALONE, words, 1)
+    return 0 if run_processes(TOGETHER, words, AT_A_TIME) and alone else 1
 
 
 if __name__ == "__main__":

@@ -7,16 +7,18 @@ import pathlib
 import subprocess
 import unittest
 
-from carrel_host import PROGRAMS, scaled
+from carrel_host import scaled
+
+BUILD = pathlib.Path(os.environ["CARREL_BUILD"])
 
 
 class Netns(unittest.TestCase):
     def expect(self, name):
-        program = pathlib.Path(PROGRAMS) / name
+        program = BUILD / "tests/session" / name
         if not program.exists():
             self.skipTest("there was no build directory to take it from")
         result = subprocess.run([program], capture_output=True, text=True, timeout=scaled(60),
-                                env={**os.environ, "LD_LIBRARY_PATH": PROGRAMS})
+                                env={**os.environ, "LD_LIBRARY_PATH": str(BUILD)})
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         self.assertIn("[  PASSED  ]", result.stdout + result.stderr)
 

@@ -154,7 +154,7 @@ class Network(unittest.TestCase):
         count = lambda: int(pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())  # noqa: E731
         self.session("shop")
         before = count()
-        client.call("session.create", template="internet", id="bomb", command=["/bin/hostile", "flows", PUBLIC[0]])
+        client.call("session.create", template="internet", id="bomb", command=["/bin/hostile", "flows", PUBLIC[0], "4000"])
         output = lambda: client.call("session.logs", session="bomb")["entries"]  # noqa: E731
         wait_until(output, 60, "all was sent")
         self.assertRegex(output()[0]["text"], r"sent \d{4,}")
