@@ -236,7 +236,6 @@ static void on_again(struct loop_timer *timer)
 	arm(session, LOOK_NS);
 }
 
-/* What it says now was told before, or is no news. */
 static void open_file(struct session *session, struct limit_file *file, const char *name, char text[static FILE_SIZE])
 {
 	file->io.fd = openat(session->cgroup_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -252,18 +251,22 @@ void limit_watch_start(struct session *session)
 
 	/* A session that begins anew in place has another cgroup, and a clean slate. */
 	*watch = (struct limit_watch){ .memory.io.fn = on_memory, .processes.io.fn = on_processes };
+	const bool made = session->record.state == SESSION_CREATING && streq(session->record.id, session->record.host_id);
 	open_file(session, &watch->memory, "memory.events", text);
-	watch->memory.count = number_of(text, "high");
+	watch->memory.count = made ? 0 : number_of(text, "high");
 	watch->oom_kills = number_of(text, "oom_kill");
 	open_file(session, &watch->processes, "pids.events", text);
-	watch->processes.count = number_of(text, "max");
-	/* One just made was not throttled. Of another it is read later: the kernel adds up what each processor counted. */
-	if (session->record.state == SESSION_CREATING && streq(session->record.id, session->record.host_id))
+	watch->processes.count = made ? 0 : number_of(text, "max");
+	/*
+	 * One just made was not throttled, and what it did before we looked is told soon. Of another it is read later:
+	 * the kernel adds up what each processor counted.
+	 */
+	if (made)
 		watch->looked_ns = boottime_ns();
 	watch->space_ns = boottime_ns();
 	watch->again.fn = on_again;
 	space_start(session);
-	arm(session, LOOK_NS);
+	arm(session, made ? AFTER_EVENT_NS : LOOK_NS);
 }
 
 void limit_watch_stop(struct session *session)
