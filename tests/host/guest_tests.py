@@ -44,10 +44,10 @@ def payload(shell_command, root):
     return made
 
 
-def package_payload(directory, shell_command=None):
+def package_payload(directory, module="test_package.py", shell_command=None):
     """DIRECTORY has a folder for each version of the package. Nothing of carrel is in the guest before it is installed."""
     path = "/carrel/tests/host/guest"
-    made = vm.Payload(shell_command or shlex.join(["python3", f"{path}/runner.py", "--module", f"{path}/test_package.py"]))
+    made = vm.Payload(shell_command or shlex.join(["python3", f"{path}/runner.py", "--module", f"{path}/{module}"]))
     for version in VERSIONS:
         name = f"carrel_{version}_amd64.deb"
         made.put(pathlib.Path(directory) / version / name, f"/carrel/packages/{name}")

@@ -25,6 +25,8 @@ import vm  # noqa: E402
 KERNELS = ("6.1", "newest")
 # Chromium and dockerd compute for minutes in an emulated machine: CARREL_VM_WORKLOADS=1 has them there, too.
 WORKLOADS = bool(os.environ.get("CARREL_VM_WORKLOADS"))
+# Five boots, which take more than that on a machine that does other things, too: CARREL_VM_POWER=1 cuts the power.
+POWER = bool(os.environ.get("CARREL_VM_POWER"))
 SECONDS_EACH = 1200  # three to six minutes where nothing else runs
 
 
@@ -98,6 +100,8 @@ def run(root, report):
 
     def package(kernel):
         run_on(kernel, guest_tests.package_payload(made), report, images=disk.result() if disk else None)
+        if POWER:
+            run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
 
     # These wait more than they compute, and measure nothing: side by side.
     with concurrent.futures.ThreadPoolExecutor(len(KERNELS)) as pool:
