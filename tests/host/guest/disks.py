@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that is full, under the installed service: whoever wants to write is told, whoever lives goes on, and it passes
-without a restart."""
+"""A disk that is full, and one that the kernel has made read-only, under the installed service: whoever wants to write is
+told, whoever lives goes on, and it passes without a restart."""
 
 import contextlib
 import os
 import pathlib
+import signal
 import time
 
 from carrel_host import RpcError, wait_until
@@ -26,6 +27,17 @@ def full_disk():
         yield
     finally:
         FILLER.unlink()
+
+
+@contextlib.contextmanager
+def read_only_disk():
+    """What the kernel does about an error on a disk, whoever has files open there: all are read-only."""
+    pathlib.Path("/proc/sysrq-trigger").write_text("u")
+    wait_until(lambda: os.statvfs("/var").f_flag & os.ST_RDONLY, 5, "a disk that is read-only")
+    try:
+        yield
+    finally:
+        run("mount", "-o", "remount,rw", "/")
 
 
 class Disks:
@@ -62,6 +74,23 @@ class Disks:
         self.assert_takes_sessions()
         self.assertEqual(self.services(), pids)
         self.assert_lives(session)
+        run("carrel", "remove", session["id"])
+
+    def test_5_read_only_disk(self):
+        """What is open there stays so: the kernel takes what is written, and keeps it until it can be written out. A
+        carrel-control that begins meanwhile says why it cannot, and can as soon as the disk can be written again."""
+        session, began = self.session(), time.time()
+        terminal = Terminal(session)
+        carreld, control = self.services()
+        with read_only_disk():
+            self.assert_refuses_images("Read-only file system")
+            self.assert_lives(session)
+            os.kill(control, signal.SIGKILL)
+            self.assert_says("carrel-control", began, "Read-only file system")
+        terminal.assert_lives()
+        self.assert_lives(session)
+        self.assert_takes_sessions()
+        self.assertEqual(main_pid("carreld.service"), carreld)
         run("carrel", "remove", session["id"])
 
     def write_until_refused(self):
