@@ -9,7 +9,7 @@ import subprocess
 import parts
 
 STATE = parts.TOP / "build/gcc/dind-store"
-NAMES = ("browser", "dind")
+NAMES = ("browser-small", "dind")
 ROOM_MIB = 512  # for what sessions write to their scratch
 
 

@@ -17,8 +17,9 @@ STORE = pathlib.Path("/var/lib/carrel/rootfs")
 IMAGES = pathlib.Path("/var/lib/carrel/images")
 SERVICES = ("carreld.service", "carrel-control.service")
 DISK = pathlib.Path("/run/guest-images")
-PREFIX = "slow-"  # of templates whose patience fits a machine like this
-NAMES = ("browser", "dind")
+PREFIX = "slow-"  # of templates whose patience fits a machine like this, and whose browser has nothing but what is needed
+IMAGES_OF = {"browser": "browser-small", "dind": "dind"}  # by template
+SHELL = "/usr/lib/chromium/chromium-headless-shell"
 PAGE = "data:text/html,<title>carrel</title>"
 
 # The image "busybox", with as few processes as will do.
@@ -45,13 +46,15 @@ def put_images(disk):
     DISK.mkdir()
     subprocess.run(["mount", disk, DISK], check=True)
     subprocess.run(["mount", "--bind", DISK / "rootfs", STORE], check=True)
-    for name in NAMES:
-        shutil.copy(DISK / f"images/{name}.json", IMAGES)
+    for name, image in IMAGES_OF.items():
+        shutil.copy(DISK / f"images/{image}.json", IMAGES)
         template = json.loads((TEMPLATES / f"{name}.json").read_text())
+        template["image"] = image
+        template["limits"]["cpus"] = 2
         template["readiness"].update(timeout_seconds=int(scaled(30)), interval_ms=500)
         template["liveness"] = None
         if name == "browser":
-            template["command"].append(PAGE)
+            template["command"] = [SHELL, *template["command"][1:], PAGE]
         (TEMPLATES / f"{PREFIX}{name}.json").write_text(json.dumps(template))
     subprocess.run(["systemctl", "start", *SERVICES], check=True)
 
@@ -59,9 +62,9 @@ def put_images(disk):
 def take_images():
     """Also after half of the other."""
     subprocess.run(["systemctl", "stop", *SERVICES], check=True)
-    for name in NAMES:
+    for name, image in IMAGES_OF.items():
         (TEMPLATES / f"{PREFIX}{name}.json").unlink(missing_ok=True)
-        (IMAGES / f"{name}.json").unlink(missing_ok=True)
+        (IMAGES / f"{image}.json").unlink(missing_ok=True)
     subprocess.run(["umount", STORE, DISK], check=True)
     DISK.rmdir()
     subprocess.run(["systemctl", "start", *SERVICES], check=True)
