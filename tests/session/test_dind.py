@@ -65,6 +65,8 @@ class Daemon(Case):
         self.assertIn(["Backing Filesystem", "extfs"], info["DriverStatus"])
         size = int(self.shell(self.session, "df -B1 --output=size /var/lib/docker | tail -1"))
         self.assertTrue(0.9 * SCRATCH_BYTES < size < SCRATCH_BYTES, size)
+        # It need not outlive a power cut, so that no fsync waits for the host's disk.
+        self.assertIn("nobarrier", self.shell(self.session, "findmnt -no OPTIONS /var/lib/docker").strip().split(","))
 
     def test_socket_of_the_host(self):
         """A client on the host speaks to the session's daemon as to any other."""

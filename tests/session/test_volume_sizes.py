@@ -146,6 +146,7 @@ class Sized(unittest.TestCase):
         line = self.run_in(self.create(sized="flags"), "grep ' /sized ' /proc/self/mountinfo").split()
         self.assertLessEqual({"nosuid", "nodev"}, set(line[5].split(",")))
         self.assertIn("errors=remount-ro", line[-1].split(","))
+        self.assertNotIn("nobarrier", line[-1].split(","))
         self.assertNotIn(self.host.name, " ".join(line))
 
     def test_of_the_other_kind(self):
