@@ -5,7 +5,6 @@
  * in the session's cgroup. Everything else is undone, by the same column of step_table as at any end.
  */
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <syslog.h>
@@ -36,7 +35,6 @@ static int open_live(struct session *session)
 {
 	struct supervisor *super = session->super;
 	const struct ledger_entry *e = &session->entry;
-	char name[IF_NAMESIZE];
 
 	session->dir_fd = openat(super->sessions_fd, e->id, OPEN_DIR);
 	session->cgroup_fd = openat(super->cgroup_fd, e->id, OPEN_DIR);
@@ -50,8 +48,6 @@ static int open_live(struct session *session)
 		close_fdp(&session->init_io.fd);
 		return -ESRCH;
 	}
-	snprintf(name, sizeof(name), "cr%u", e->slot);
-	session->net.ifindex = (int)if_nametoindex(name);
 	return session_watch(session);
 }
 
@@ -69,7 +65,6 @@ static int adopt(struct supervisor *super, const struct ledger_entry *entry)
 		session_adopted(session);
 		if (network_set_rates(session, &entry->limits, &err) < 0)
 			log_err(LOG_ERR, entry->id, &err);
-		log_line(LOG_INFO, "session %s: adopted", entry->id);
 		return 0;
 	}
 	log_line(LOG_NOTICE, "session %s: %s, undoing what is left of it", entry->id,

@@ -149,7 +149,8 @@ int ledger_read(struct ledger *ledger, uint32_t slot, struct ledger_entry *ret)
 {
 	struct place place;
 
-	if (slot == 0 || slot > ledger->n_slots || !newest(ledger->fd, slot, &place) || place.entry.steps_begun == 0)
+	if (slot == 0 || slot > ledger->n_slots || ledger->sequences[slot] == 0 ||
+		!newest(ledger->fd, slot, &place) || place.entry.steps_begun == 0)
 		return 0;
 	*ret = place.entry;
 	for (uint32_t i = ret->n_limits; i < LIMIT_COUNT; i++)
