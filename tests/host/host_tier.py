@@ -25,8 +25,6 @@ import vm  # noqa: E402
 KERNELS = ("6.1", "newest")
 # Chromium and dockerd compute for a minute or two in an emulated machine; CARREL_VM_WORKLOADS=1 has them on all.
 WORKLOADS_ON = KERNELS if os.environ.get("CARREL_VM_WORKLOADS") else KERNELS[:1]
-# Five boots, which take more than that on a machine that does other things, too: CARREL_VM_POWER=1 cuts the power.
-POWER = bool(os.environ.get("CARREL_VM_POWER"))
 SECONDS_EACH = 1200  # three to six minutes where nothing else runs
 
 
@@ -100,8 +98,7 @@ def run(root, report):
 
     def package(kernel):
         run_on(kernel, guest_tests.package_payload(made), report, images=disk.result() if kernel in WORKLOADS_ON else None)
-        if POWER:
-            run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
+        run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
 
     # These wait more than they compute, and measure nothing: side by side.
     with concurrent.futures.ThreadPoolExecutor(len(KERNELS)) as pool:
