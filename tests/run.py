@@ -65,8 +65,9 @@ def run(name, command, count=None, timeout=1200, **kwargs):
 
 
 def cmocka_tests(output):
-    return [(name, word == "OK") for word, name in re.findall(r"^\[ +(OK|FAILED) +\] (\S+)$", output, re.M)
-            if name != "tests"]
+    # A failure is listed once more at the end.
+    return list({name: word == "OK" for word, name in re.findall(r"^\[ +(OK|FAILED) +\] (\S+)$", output, re.M)
+                 if name != "tests"}.items())
 
 
 def python_tests(output):

@@ -145,16 +145,39 @@ static int setup_watched(void **state)
 	return 0;
 }
 
-static void test_told(void **state)
+static struct conn *subscribe_to_limits(struct fake_host *host)
 {
-	struct fake_host *host = *state;
 	struct conn *conn = conn_new();
 	struct call *call = call_new(host, conn,
 		json_pack("{s:[s, s, s]}", "kinds", "session.throttled", "session.refused", "session.oom"));
 
 	method_events_subscribe(call);
 	call_free(call);
-	/* What was there before it was watched is no news. */
+	return conn;
+}
+
+/* A workload may have run into them before control knew its cgroup. */
+static void test_told_of_the_first_moment(void **state)
+{
+	struct fake_host *host = *state;
+	struct conn *conn = subscribe_to_limits(host);
+
+	look(host);
+	assert_int_equal(json_array_size(conn->notifications), 2);
+	check_string(conn_notification(conn, 0), "kind", "session.throttled");
+	assert_int_equal(json_integer_value(json_object_get(conn_notification(conn, 0), "times")), 1);
+	check_string(conn_notification(conn, 1), "kind", "session.refused");
+	conn_end(conn);
+}
+
+static void test_told(void **state)
+{
+	struct fake_host *host = *state;
+
+	/* What was there before another control took over is no news. */
+	host_stop(host);
+	host_start(host);
+	struct conn *conn = subscribe_to_limits(host);
 	look(host);
 	assert_int_equal(json_array_size(conn->notifications), 0);
 	host_write(host, "memory.events", "low 0\nhigh 5\nmax 0\noom 0\noom_kill 2\n");
@@ -306,6 +329,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_supervisor_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_meets_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_told, setup_watched, teardown),
+		cmocka_unit_test_setup_teardown(test_told_of_the_first_moment, setup_watched, teardown),
 		cmocka_unit_test_setup_teardown(test_oom_is_described, setup_watched, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
