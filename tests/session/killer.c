@@ -34,6 +34,15 @@ static struct process *find(pid_t pid)
 	return &processes[n_processes++];
 }
 
+/* One is there when its parent says so, whether or not it lives to be seen: so their numbers are the same each time. */
+static void note_new(pid_t parent)
+{
+	unsigned long pid;
+
+	if (ptrace(PTRACE_GETEVENTMSG, parent, NULL, &pid) == 0)
+		find((pid_t)pid);
+}
+
 /* A call's beginning: whether it is the one. */
 static int enters(struct process *process, long wanted_process, long wanted_call)
 {
@@ -54,6 +63,8 @@ static int serve(pid_t parent, long wanted_process, long wanted_call)
 		int number = WIFSTOPPED(status) ? WSTOPSIG(status) : 0, event = status >> 16;
 		if (!WIFSTOPPED(status))
 			continue;
+		if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE)
+			note_new(pid);
 		struct process *process = pid == parent ? NULL : find(pid);
 		if (process && number == CALL_STOP && enters(process, wanted_process, wanted_call))
 			return kill(pid, SIGKILL) == 0;

@@ -155,15 +155,15 @@ class Isolation(unittest.TestCase):
         before = self.output("victim").count("got") + self.output("other").count("got")
         tries = [f"{p} {s[a]} 8000" for p in ("tcp", "udp", "icmp") for s in (self.victim, other)
                  for a in ("address", "ipv6")]
-        for name, result in self.inside(*tries).items():
-            self.assertNotEqual(result, "reached", name)
+        said = self.inside(*tries)
+        self.assertNotIn("reached", said.values(), said)
         self.assertEqual(self.output("victim").count("got") + self.output("other").count("got"), before)
 
     def test_sessions_do_not_reach_the_host(self):
         hosts = ["192.0.2.1", "2001:db8::1", self.host_end(), "169.254.169.254"]
         tries = [f"{p} {a} 7777" for p in ("tcp", "udp", "icmp") for a in hosts]
-        for name, result in self.inside(*tries).items():
-            self.assertNotEqual(result, "reached", name)
+        said = self.inside(*tries)
+        self.assertNotIn("reached", said.values(), said)
         self.assertEqual(self.listener.seen, [])
         # The listener does listen: the host itself reaches it.
         self.assertEqual(self.from_host("tcp", "192.0.2.1", 7777), "reached")
