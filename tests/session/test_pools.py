@@ -240,18 +240,27 @@ class Failing(Base):
 class Browser(Base):
     images, size, template = ("minimal", "host"), 1, "browser-host"
 
+    def first_answer(self, name, **params):
+        """Milliseconds until a browser's debugging port answers; the session is gone then."""
+        begun = time.monotonic()
+        session = self.create(id=name, **params)
+        with urllib.request.urlopen(f"{session['cdp_url']}/json/version", timeout=30) as answer:
+            self.assertIn(b"Chrome", answer.read())
+        took = 1000 * (time.monotonic() - begun)
+        self.client.call("session.remove", session=session["id"])
+        return took
+
     def test_a_browser_in_a_moment(self):
-        times = []
+        claimed, cold = [], []
         for i in range(5):
             self.filled()
-            begun = time.monotonic()
-            session = self.create(id=f"b{i}")
-            with urllib.request.urlopen(f"{session['cdp_url']}/json/version", timeout=10) as answer:
-                self.assertIn(b"Chrome", answer.read())
-            times.append(1000 * (time.monotonic() - begun))
-            self.client.call("session.remove", session=session["id"])
-        print(f"\n  claim to the first CDP answer: {statistics.median(times):.1f} ms", end=" ", flush=True)
-        self.assertLess(min(times), scaled(100))
+            claimed.append(self.first_answer(f"claimed-{i}"))
+            self.filled()
+            # A pool's sessions are for those who ask for nothing special.
+            cold.append(self.first_answer(f"cold-{i}", env={"LANG": "C"}))
+        print(f"\n  to the first CDP answer: claimed {statistics.median(claimed):.1f} ms, cold {statistics.median(cold):.1f} ms", end=" ",
+              flush=True)
+        self.assertLess(statistics.median(claimed), statistics.median(cold))
 
 
 if __name__ == "__main__":
