@@ -65,6 +65,36 @@ static int open_socket(const char *protocol, int family)
 	return socket(family, SOCK_RAW | SOCK_NONBLOCK, family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
+static long now_ms(void);
+
+/* Whether ADDRESS answers the echo that was sent; whatever else comes to a raw socket is told, and no answer. */
+static const char *echo_answer(int fd, const struct sockaddr_storage *address)
+{
+	static char other[64];
+	const int is_v4 = address->ss_family == AF_INET;
+	const long end = now_ms() + TIMEOUT_MS;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint8_t buf[1500];
+	const char *said = "no answer";
+
+	for (long left; (left = end - now_ms()) > 0 && poll(&p, 1, (int)left) > 0;) {
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN)
+			return strerror(errno);
+		/* The socket is connected: it hears of its peer alone. IPv4 gives the IP header, too. */
+		size_t at = is_v4 && n > 0 ? (size_t)(buf[0] & 15) * 4 : 0;
+		if (n < (ssize_t)at + 8)
+			continue;
+		if (buf[at] == (is_v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY) && memcmp(buf + at + 4, "\x12\x34\0\1", 4) == 0)
+			return "reached";
+		if (buf[at] != (is_v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST)) {
+			snprintf(other, sizeof(other), "no answer, but type %u code %u", buf[at], buf[at + 1]);
+			said = other;
+		}
+	}
+	return said;
+}
+
 static const char *try(const char *protocol, const char *address, int port)
 {
 	struct sockaddr_storage to;
@@ -81,6 +111,8 @@ static const char *try(const char *protocol, const char *address, int port)
 	}
 	if (!is_tcp && send(fd, echo, sizeof(echo), 0) < 0)
 		return strerror(errno);
+	if (is_icmp)
+		return echo_answer(fd, &to);
 	struct pollfd p = { .fd = fd, .events = is_tcp ? POLLOUT : POLLIN };
 	if (poll(&p, 1, TIMEOUT_MS) == 0)
 		return "no answer";
