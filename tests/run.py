@@ -20,7 +20,6 @@ PROTOCOLS = ("rpc", "super", "init_link", "init_requests")  # between those who 
 IDLE = ("nice", "-n", "19")
 ID_BASES = (524288, 1 << 30)  # of sessions that run at the same time: a user's limits are one user's
 ALONE = ("test_check", "test_dind_walls", "test_escape")
-LONGEST = ("test_soak", "test_dind", "test_crash", "test_dind_many")  # minutes each: begun first, or one of them is last
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60" if os.environ.get("CI") else "10"))
 
 passed, failed = 0, []
@@ -126,7 +125,7 @@ def tier_session():
     for test in sorted((BUILD / "gcc/tests/session").glob("*_test")):
         run(f"session {test.name}", [str(test)], cmocka_tests, timeout=600,
             env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "stdout"})
-    modules = sorted((TOP / "tests/session").glob("test_*.py"), key=lambda test: (test.stem not in LONGEST, test.stem))
+    modules = sorted((TOP / "tests/session").glob("test_*.py"))
     bases = queue.SimpleQueue()
 
     def take_turn(test):
