@@ -44,10 +44,11 @@ def payload(shell_command, root):
     return made
 
 
-def package_payload(directory, module="test_package.py", shell_command=None):
-    """DIRECTORY has a folder for each version of the package. Nothing of carrel is in the guest before it is installed."""
+def package_payload(directory, module="test_package.py", words=()):
+    """DIRECTORY has a folder for each version of the package. Nothing of carrel is in the guest before it is installed.
+    WORDS: as for command()."""
     path = "/carrel/tests/host/guest"
-    made = vm.Payload(shell_command or shlex.join(["python3", f"{path}/runner.py", "--module", f"{path}/{module}"]))
+    made = vm.Payload(shlex.join(["python3", f"{path}/runner.py", "--module", f"{path}/{module}", *words]))
     for version in VERSIONS:
         name = f"carrel_{version}_amd64.deb"
         made.put(pathlib.Path(directory) / version / name, f"/carrel/packages/{name}")

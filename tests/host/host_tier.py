@@ -26,6 +26,8 @@ KERNELS = ("6.1", "newest")
 # Chromium and dockerd compute for minutes in an emulated machine, sometimes seven without an end: CARREL_VM_WORKLOADS=1
 # has them there, too.
 WORKLOADS = bool(os.environ.get("CARREL_VM_WORKLOADS"))
+# On 6.1 the end of the package and power cuts have not been seen to end within five minutes: CARREL_VM_ALL=1 has them there.
+TO_THE_END_ON = KERNELS if os.environ.get("CARREL_VM_ALL") else KERNELS[1:]
 SECONDS_EACH = 1200  # three to six minutes where nothing else runs
 
 
@@ -98,8 +100,11 @@ def run(root, report):
         return
 
     def package(kernel):
-        run_on(kernel, guest_tests.package_payload(made), report, images=disk.result() if disk else None)
-        run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
+        to_the_end = kernel in TO_THE_END_ON
+        words = () if to_the_end else [f"package.test_{i}_" for i in range(1, 8)]
+        run_on(kernel, guest_tests.package_payload(made, words=words), report, images=disk.result() if disk else None)
+        if to_the_end:
+            run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
 
     # These wait more than they compute, and measure nothing: side by side.
     with concurrent.futures.ThreadPoolExecutor(len(KERNELS)) as pool:
