@@ -143,7 +143,7 @@ static void read_processes(struct session *session)
 		tell(session, "session.refused", LIMIT_PIDS, "times", refused - before);
 }
 
-static uint64_t read_cpu(const struct session *session, uint64_t *ret_usage_usec)
+uint64_t limit_watch_read_cpu(const struct session *session, uint64_t *ret_usage_usec)
 {
 	char text[1024];
 
@@ -155,7 +155,8 @@ static uint64_t read_cpu(const struct session *session, uint64_t *ret_usage_usec
 static void look_at_cpu(struct session *session, uint64_t *ret_usage_usec)
 {
 	struct limit_watch *watch = &session->limit_watch;
-	uint64_t now = boottime_ns(), throttled = read_cpu(session, ret_usage_usec), before = watch->throttled_usec;
+	uint64_t now = boottime_ns(), throttled = limit_watch_read_cpu(session, ret_usage_usec),
+		 before = watch->throttled_usec;
 	uint64_t passed_usec = (now - watch->looked_ns) / 1000;
 	bool first = watch->looked_ns == 0;
 	watch->throttled_usec = throttled;

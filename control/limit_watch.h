@@ -42,6 +42,9 @@ void limit_watch_stop(struct session *session);
 /* Emits session.throttled, .refused, .oom or .full, and counts it. DATA is stolen. */
 void limit_watch_tell(struct session *session, const char *kind, json_t *data);
 
+/* Microseconds of CPU time that SESSION has used; returns those for which it was held back. Both 0: not known. */
+uint64_t limit_watch_read_cpu(const struct session *session, uint64_t *ret_usage_usec);
+
 /*
  * What used the memory of a session that ran out of it, in words, the caller's; NULL when memory is short.
  * PEAK_BYTES 0: not known.

@@ -8,6 +8,13 @@
 
 #define FIRST_DELAY_NS NS_PER_SEC /* after one that failed; doubles up to a minute */
 #define CLAIMED_DELAY_NS (200 * NS_PER_MS) /* after a claim: whoever claimed has the processors for himself */
+/*
+ * A program is at work for a while after it is ready, and would go on with that in the claimer's time. So it is frozen
+ * once it used less than CALM_USEC of CPU time in CALM_LOOK_NS; after CALM_MAX_NS in any case.
+ */
+#define CALM_LOOK_NS (200 * NS_PER_MS)
+#define CALM_MAX_NS (10 * NS_PER_SEC)
+enum { CALM_USEC = 20000 };
 enum { MAX_DOUBLINGS = 6, HEADROOM = 2 /* sessions of max_sessions that pools leave free */ };
 
 /* ---- pools ---- */
@@ -91,11 +98,14 @@ void pools_load(void *arg, const char *template, uint32_t size)
 
 /* ---- members ---- */
 
+static void on_look(struct loop_timer *timer);
+
 void pool_join(struct session *session)
 {
 	struct pool *pool = session->record.pooled ? pool_of(session->lifecycle, session->template) : NULL;
 
 	session->discard = session->discard || session->record.pooled;
+	session->settling.timer.fn = on_look;
 	if (pool)
 		list_append(&pool->members, &session->of_pool);
 }
@@ -173,6 +183,32 @@ static void on_frozen(void *owner, struct msg *answer)
 	pools_adjust(member->lifecycle);
 }
 
+static void freeze(struct session *member)
+{
+	if (super_link_tell(&member->lifecycle->super, SUPER_FREEZE, member->record.host_id, on_frozen, member) < 0)
+		session_stop(member, END_STOPPED, 0);
+}
+
+static void look_again(struct session *member)
+{
+	limit_watch_read_cpu(member, &member->settling.usage_usec);
+	loop_arm(lifecycle_loop(member->lifecycle), &member->settling.timer, boottime_ns() + CALM_LOOK_NS);
+}
+
+static void on_look(struct loop_timer *timer)
+{
+	struct session *member = container_of(timer, struct session, settling.timer);
+	uint64_t before = member->settling.usage_usec, usage;
+
+	if (member->record.state != SESSION_READY)
+		return;
+	limit_watch_read_cpu(member, &usage);
+	if (usage - before < CALM_USEC || boottime_ns() >= member->settling.end_ns)
+		freeze(member);
+	else
+		look_again(member);
+}
+
 /* ---- filling up ---- */
 
 void pool_entered(struct session *member)
@@ -182,9 +218,8 @@ void pool_entered(struct session *member)
 	if (member->record.state == SESSION_READY) {
 		if (pool)
 			pool->n_failed = 0;
-		if (super_link_tell(
-			    &member->lifecycle->super, SUPER_FREEZE, member->record.host_id, on_frozen, member) < 0)
-			session_stop(member, END_STOPPED, 0);
+		member->settling.end_ns = boottime_ns() + CALM_MAX_NS;
+		look_again(member);
 	} else if (member->record.state >= SESSION_STOPPING) {
 		if (pool && !list_is_empty(&member->of_pool) && member->record.end.reason != END_STOPPED)
 			pool->n_failed++;

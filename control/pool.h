@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pools: sessions made ahead of need, frozen, and given to whoever asks for one like them.
+ * Pools: sessions made ahead of need, frozen when they have come to rest, and given to whoever asks for one like them.
  *
  * A member is a session as any other, but of nobody: not listed, not counted, without deadlines and events. Claimed, it
  * gives way to a session of the claimer's own, with his id, owner and deadlines, which takes over what runs. To the
@@ -25,6 +25,13 @@ struct pool {
 	uint32_t n_failed; /* in a row: sets the delay before the next try */
 	uint64_t try_at_ns; /* CLOCK_BOOTTIME; 0: at once */
 	uint64_t claims, misses; /* requests that found one, and that could have but found none */
+};
+
+/* Of a member that is ready, until it is frozen. */
+struct settling {
+	struct loop_timer timer;
+	uint64_t usage_usec; /* the CPU time at the last look */
+	uint64_t end_ns; /* CLOCK_BOOTTIME: when it is frozen however busy it is */
 };
 
 struct pools {

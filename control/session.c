@@ -262,6 +262,7 @@ void session_release_run(struct session *session)
 	loop_disarm(loop, &session->watch_again);
 	loop_disarm(loop, &session->deadline);
 	loop_disarm(loop, &session->stop_timer);
+	loop_disarm(loop, &session->settling.timer);
 	free(session->create);
 	session->create = NULL;
 	close_fdp(&session->spec_fd);

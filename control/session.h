@@ -20,6 +20,7 @@
 #include "control/limit_watch.h"
 #include "control/list.h"
 #include "control/liveness.h"
+#include "control/pool.h"
 #include "control/ports.h"
 #include "control/probe.h"
 #include "control/record.h"
@@ -72,6 +73,7 @@ struct session {
 	struct init_link init;
 	struct probe probe;
 	struct liveness liveness;
+	struct settling settling;
 	struct ports ports;
 	bool watching, watched; /* INIT_WATCH_OUTPUT was sent; was answered */
 	struct loop_timer watch_again;

@@ -237,6 +237,37 @@ class Failing(Base):
         self.assertTrue(1 <= tries <= 3, self.host.log())
 
 
+class Busy(Base):
+    """Members are frozen when they have come to rest, so that what they begin with is not done in a claimer's time."""
+
+    size = 0
+
+    def member(self, script):
+        minimal = self.host.template("minimal")
+        self.host.stop()
+        self.host.write_template("busy", {**minimal, "command": ["/bin/busybox", "sh", "-c", script]})
+        self.host.start()
+        self.client = self.host.client()
+        begun = time.monotonic()
+        self.client.call("pool.set", template="busy", size=1)
+        wait_until(lambda: self.pool("busy")["ready"] == 1, 30, "a member")
+        return time.monotonic() - begun
+
+    def test_at_rest(self):
+        # The loop takes longer than a look's time wherever this runs.
+        self.member("begun=$(date +%s); until [ $(($(date +%s) - begun)) -gt 1 ]; do :; done; exec sleep infinity")
+        session = self.client.call("session.create", template="busy")
+        self.assertEqual(self.pool("busy")["claims"], 1)
+        processes = self.client.call("exec.run", session=session["id"], command=["ps", "-o", "args"])["stdout"].split("\n")
+        self.assertIn("sleep infinity", processes)
+
+    def test_never_at_rest(self):
+        took = self.member("while :; do :; done")
+        self.assertGreater(took, 9.9)
+        self.assertEqual(self.client.call("session.create", template="busy")["state"], "ready")
+        self.assertEqual(self.pool("busy")["claims"], 1)
+
+
 class Browser(Base):
     images, size, template = ("minimal", "host"), 1, "browser-host"
 

@@ -29,11 +29,20 @@ static json_int_t pool_member(struct fake_host *host, const char *member)
 	return n;
 }
 
+/* A member is frozen when control has seen that it is at rest. */
+static void await_ready(struct fake_host *host, int n)
+{
+	const uint64_t end = boottime_ns() + 10 * NS_PER_SEC;
+
+	while (pool_member(host, "ready") != n && boottime_ns() < end)
+		host_idle(host, 10);
+	assert_int_equal(pool_member(host, "ready"), n);
+}
+
 static void fill(struct fake_host *host, int size)
 {
 	json_decref(host_ok(host, method_pool_set, json_pack("{s:s, s:i}", "template", "plain", "size", size)));
-	host_idle(host, 100);
-	assert_int_equal(pool_member(host, "ready"), size);
+	await_ready(host, size);
 }
 
 static size_t count_sessions(const struct fake_host *host)
@@ -65,8 +74,7 @@ static void test_claim(void **state)
 	assert_false(host->sessions->frozen);
 	json_decref(session);
 	json_decref(host_ok(host, method_session_stop, json_pack("{s:s}", "session", "mine")));
-	host_idle(host, 400);
-	assert_int_equal(pool_member(host, "ready"), 1);
+	await_ready(host, 1);
 	assert_int_equal(pool_member(host, "claims"), 1);
 	assert_int_equal(count_sessions(host), 1);
 }
@@ -88,14 +96,13 @@ static void test_crash(void **state)
 
 	fill(host, 2);
 	json_decref(host_ok(host, method_session_create, json_pack("{s:s, s:s}", "template", "plain", "id", "mine")));
-	host_idle(host, 400);
+	await_ready(host, 2);
 	size_t n = count_sessions(host);
 	host_crash(host);
 	host_start(host);
-	host_idle(host, 100);
+	await_ready(host, 2);
 	assert_int_equal(count_sessions(host), n);
 	assert_int_equal(pool_member(host, "size"), 2);
-	assert_int_equal(pool_member(host, "ready"), 2);
 	json_t *session = host_ok(host, method_session_get, json_pack("{s:s}", "session", "mine"));
 	assert_string_equal(json_string_value(json_object_get(session, "state")), "ready");
 	json_decref(session);
