@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Root file systems, as far as root has to make them: detached, idmapped, read-only mounts of image layers
- * and of host directories that a template names, and the /dev tree. Runs in the supervisor, as root. Putting
- * them together (overlay, proc, tmpfs, pivot_root) is done by carrel-init inside the session.
+ * and of host directories that a template names, and the /dev tree; and the mounts that a session begins with.
+ * Runs in the supervisor, as root. Putting them together (overlay, proc, tmpfs) is done by carrel-init inside the
+ * session.
  *
  * The image store is STATE_DIR/rootfs, 0700: IMAGE/0 is the topmost layer, IMAGE/1 the one below, ... Files
  * there have the ids that they have in a session (0 to 65535, setuid bits and all), so nobody but root may
@@ -13,6 +14,15 @@
 #include <stdbool.h>
 
 #include "wire/err.h"
+
+/*
+ * A mount namespace, private, for sessions to begin in a copy of: an empty read-only root with the empty directory
+ * PLAN_STAGE to mount on, and a /proc and a /sys, without which the kernel lets no user namespace mount its own
+ * (mount_too_revealing() in fs/namespace.c). They are of process and network namespaces in which nobody is. So nothing
+ * of the host is ever in a session's sight, there is little to copy, and no pivot_root, which looks at every process of
+ * the host. Called once, at the start, by a process with one thread. 0 or a negative errno.
+ */
+int rootfs_empty(int *ret_ns_fd, struct err *err);
 
 /*
  * Clones what FD, open on a directory or file, refers to into a detached mount with ATTRS (MOUNT_ATTR_*) and ids mapped

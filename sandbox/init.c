@@ -10,19 +10,19 @@
  * It is one static program without a library, a configuration file, an argument or an environment variable. What it
  * is to do comes in one message of fixed size, the plan; what it works on comes as descriptors:
  *
- *   0 1 2     /dev/null; the host's until "pivot", then the session's own
+ *   0 1 2     /dev/null; the host's until "enter", then the session's own
  *   3         channel: the plan in, the report out, then closed
  *   4         socket on which control connects; kept
  *   5         the output file: mapped, then closed
  *   6         the workload's spec: passed on to the child that becomes the workload, then closed
  *   7         the seccomp filter: installed, then closed
- *   8         the /dev tree: attached, closed after "pivot"
+ *   8         the /dev tree: attached, closed after "enter"
  *   9 ...     layers of the root and bind mounts: attached, then closed
  *
  * From stage to stage it can do less:
  *
- *   until "pivot"      sees the host's root through its own mount namespace. All mounts there are locked together:
- *                      it can read what every user of the host can, and change nothing. It opens nothing there.
+ *   until "enter"      is in an empty root with a /proc and a /sys in which nothing is. Of the host's files it has but
+ *                      the descriptors above.
  *   until "privilege"  has all capabilities in the session's user namespace. No code but its own has run.
  *   until "exec"       has the capabilities to change user and to signal, no more, and lives under the session's
  *                      seccomp filter. What the workload cannot be allowed init has given up as well.
@@ -53,14 +53,14 @@ static const struct {
 	{ "stage",     step_stage },	/* a tmpfs to put the root together on, with the image's layers */
 	{ "files",     step_files },	/* host name; /etc/hostname, hosts, resolv.conf */
 	{ "root",      step_root },	/* the overlay */
-	{ "proc",      step_proc },	/* while the host's is still in sight */
+	{ "proc",      step_proc },	/* while the one that was there is not covered */
 	{ "counts",    step_counts },	/* what the kernel counts for each user of the session */
 	{ "sys",       step_sys },
 	{ "dev",       step_dev },	/* with pts, shm and mqueue */
 	{ "masks",     step_masks },	/* cover parts of /proc, with pieces of /dev */
 	{ "mounts",    step_mounts },	/* the template's table */
 	{ "cgroupfs",  step_cgroup },	/* below /sys */
-	{ "pivot",     step_pivot },	/* the host's root goes */
+	{ "enter",     step_enter },	/* the session's root becomes init's */
 	{ "service",   step_service },	/* all that serving needs, so that it cannot fail later */
 	{ "limits",    step_limits },
 	{ "privilege", step_privilege },	/* capabilities, no_new_privs, seccomp */

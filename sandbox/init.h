@@ -18,7 +18,7 @@ struct setup {
 	int layers[PLAN_MAX_LAYERS], binds[PLAN_MAX_MOUNTS];
 	size_t n_binds;
 	/* made on the way */
-	int stage; /* directory under which the root is put together, on the host's root */
+	int stage; /* directory under which the root is put together, on the empty root */
 	int root, proc, sys; /* roots of the session's own mounts */
 	int pts; /* the root of /dev/pts, which serving goes on with */
 	size_t n_places; /* likewise */
@@ -46,7 +46,7 @@ int step_dev(struct setup *setup); /* sandbox/mounts.c */
 int step_masks(struct setup *setup); /* sandbox/proc.c */
 int step_mounts(struct setup *setup); /* sandbox/mounts.c */
 int step_cgroup(struct setup *setup); /* sandbox/cgroup.c */
-int step_pivot(struct setup *setup); /* sandbox/root.c */
+int step_enter(struct setup *setup); /* sandbox/root.c */
 int step_service(struct setup *setup); /* sandbox/workload.c */
 int step_limits(struct setup *setup); /* sandbox/privilege.c */
 int step_privilege(struct setup *setup); /* sandbox/privilege.c */

@@ -58,7 +58,7 @@ int step_proc(struct setup *setup)
 
 	/*
 	 * Now, because the kernel allows this to a user namespace only while another /proc is in sight that nothing
-	 * covers: the host's (fs/namespace.c, mount_too_revealing()).
+	 * covers: that of the empty root (fs/namespace.c, mount_too_revealing()).
 	 */
 	int r = fs_make(setup, "proc", NULL, attrs);
 	if (r < 0)

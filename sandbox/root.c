@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The root file system: an overlay of the image's layers below a tmpfs, put together on a stage in the host's root,
- * and then the only root there is.
+ * The root file system: an overlay of the image's layers below a tmpfs, put together on a stage and laid over the
+ * empty root that init finds (rootfs_empty()). Nobody leaves it for that: a path cannot get below the mount that is on
+ * top of the namespace's root, and if root inside takes it away, there is nothing.
  *
  * Paths that overlayfs is given are relative to the stage, so that the session's mountinfo says "lowerdir=l0:l1" and
  * nothing of where images lie on the host. Descriptors instead of paths would do as well, but not before Linux 6.13.
@@ -12,17 +13,11 @@
 #include "sandbox/init.h"
 #include "sandbox/sys.h"
 
-/*
- * Where the stage is mounted. It covers this directory in the session's mount namespace alone and goes away with the
- * old root; nothing is read from the host after it. Any directory that every host has would do.
- */
-#define STAGE_ON "/usr"
-
 enum { LAYER_NAME_SIZE = sizeof("l15") };
 _Static_assert(PLAN_MAX_LAYERS <= 100, "two digits");
 
-/* On the stage: the upper layer, overlayfs's work directory, an empty directory, the mount point of the overlay. */
-static const char *const stage_dirs[] = { "u", "w", "e", "r" };
+/* On the stage: the upper layer, overlayfs's work directory, an empty directory. */
+static const char *const stage_dirs[] = { "u", "w", "e" };
 
 /* Directories of the upper layer: the session's own mounts go there, whatever the image has under these names. */
 static const char *const upper_dirs[] = { "u/proc", "u/sys", "u/dev", "u/etc" };
@@ -63,16 +58,11 @@ int step_stage(struct setup *setup)
 		.inodes = setup->plan.limits.value[LIMIT_ROOT_INODES],
 	};
 
-	/* The namespace is a copy of the host's: from here on it neither hears of the host's mounts nor tells of ours. */
-	struct mount_attr private = { .propagation = 1 << 18 /* MS_PRIVATE */ };
-	if (syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof(private)) < 0)
-		return fail(setup, -errno, "propagation");
-
 	int r = fs_make_tmpfs(setup, &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	if (r < 0)
 		return r;
 	setup->stage = r;
-	r = sys_attach(setup->stage, AT_FDCWD, STAGE_ON);
+	r = sys_attach(setup->stage, AT_FDCWD, PLAN_STAGE);
 	if (r < 0)
 		return fail(setup, r, "attach");
 	/* For the relative paths of step_root(). */
@@ -104,7 +94,7 @@ int step_root(struct setup *setup)
 	if (r < 0)
 		return r;
 	setup->root = space_keep(setup, r, "/");
-	r = sys_attach(setup->root, setup->stage, "r");
+	r = sys_attach(setup->root, AT_FDCWD, "/");
 	return r < 0 ? fail(setup, r, "attach") : 0;
 }
 
@@ -115,7 +105,7 @@ static bool same_directory(const struct stat *a, const char *path)
 	return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
 }
 
-/* Descriptors 0, 1 and 2 came from the host's /dev; the last that is left of the old root. */
+/* Descriptors 0, 1 and 2 came from the host's /dev; the last that is left of the host. */
 static int renew_stdio(void)
 {
 	_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -127,21 +117,35 @@ static int renew_stdio(void)
 	return 0;
 }
 
-int step_pivot(struct setup *setup)
+/*
+ * The /proc and the /sys of the empty root have done their service. In a user namespace that is made inside they would
+ * allow to mount a /proc without its covers; covered themselves, they do not. The kernel forbids to unmount them.
+ */
+static int cover_empty(struct setup *setup)
+{
+	static const char *const paths[] = { "/proc", "/sys" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		_close_ int tree = sys_clone_tree(setup->stage, "e");
+		int r = tree < 0 ? tree : sys_attach(tree, AT_FDCWD, paths[i]);
+		if (r < 0)
+			return fail(setup, r, "cover %s", paths[i]);
+	}
+	return 0;
+}
+
+int step_enter(struct setup *setup)
 {
 	char cwd[32];
 	struct stat root;
 
-	/* The old root ends up on top of the new one, where "." finds it (pivot_root(2), "pivot_root(".", ".")"). */
-	if (fchdir(setup->root) < 0)
-		return fail(setup, -errno, "enter");
-	int r = sys_pivot_root(".", ".");
+	int r = cover_empty(setup);
 	if (r < 0)
-		return fail(setup, r, "pivot_root");
-	r = sys_umount(".", UMOUNT_DETACH);
+		return r;
+	r = sys_umount(PLAN_STAGE, UMOUNT_DETACH);
 	if (r < 0)
-		return fail(setup, r, "old root");
-	if (chdir("/") < 0 || fstat(setup->root, &root) < 0)
+		return fail(setup, r, "stage");
+	if (fchdir(setup->root) < 0 || chroot(".") < 0 || fstat(setup->root, &root) < 0)
 		return fail(setup, -errno, "/");
 	/* A working directory outside the root would be a way back. */
 	if (sys_getcwd(cwd, sizeof(cwd)) < 0 || !streq(cwd, "/") || !same_directory(&root, "/") ||

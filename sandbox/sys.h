@@ -121,11 +121,6 @@ static inline int sys_attach(int from, int dir, const char *path)
 	return sys_result(syscall(SYS_move_mount, from, "", dir, path, flags));
 }
 
-static inline int sys_pivot_root(const char *new_root, const char *put_old)
-{
-	return sys_result(syscall(SYS_pivot_root, new_root, put_old));
-}
-
 /* The path of the working directory; one outside the root begins with "(unreachable)" instead of '/'. */
 static inline int sys_getcwd(char *buf, size_t size)
 {

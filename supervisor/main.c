@@ -249,14 +249,14 @@ static int take_locks(struct supervisor *super, struct err *err)
 }
 
 /*
- * A mount namespace of our own: what is mounted for the sessions is not in the host's. Before any directory is opened,
+ * Two mount namespaces: an empty one for sessions to begin in, and one of our own: what is mounted for the sessions is not in the host's. Before any directory is opened,
  * because mounts can be cloned and attached only within the namespace that they were found in.
  */
-static int make_mount_namespace(struct supervisor *super _unused_, struct err *err)
+static int make_mount_namespace(struct supervisor *super, struct err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_set(err, -errno, "mounts", "own namespace");
-	return 0;
+	return rootfs_empty(&super->empty_fd, err);
 }
 
 static int compile_filters(struct supervisor *super, struct err *err)

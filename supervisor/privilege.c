@@ -20,6 +20,7 @@ static const struct {
 			    "roots are a session's" },
 	{ CAP_MKNOD, "makes the nodes of the /dev tree" },
 	{ CAP_KILL, "signals carrel-init, which has another uid" },
+	{ CAP_SYS_CHROOT, "joins the mount namespace that a session begins with, to which setns(2) sets the root, too" },
 	{ CAP_SYS_PTRACE, "opens the namespaces of a process in another user namespace" },
 	{ CAP_SYS_RESOURCE,
 		"raises its own limit of open files; keeps its protection from want of memory out of sessions" },

@@ -2,7 +2,8 @@
 /*
  * Starting carrel-init. Two processes, because the namespaces were made ahead of need:
  *
- *   supervisor ── clone3(INTO_CGROUP) ──▶ go-between: own descriptors; the slot's user and network namespaces
+ *   supervisor ── clone3(INTO_CGROUP) ──▶ go-between: own descriptors; a mount namespace without the host's files;
+ *                                             │ the slot's user and network namespaces
  *                                             │ clone3(NEWPID NEWNS NEWIPC NEWUTS NEWCGROUP, PARENT)
  *                                             ▼
  *   supervisor's child, PID 1 of the session: ids 0, descriptors in place, execveat of the sealed memfd
@@ -49,7 +50,7 @@ enum {
 };
 
 /* In the window behind init's own. */
-enum beside { BESIDE_INIT, BESIDE_NULL, BESIDE_USER, BESIDE_NET, N_BESIDE };
+enum beside { BESIDE_INIT, BESIDE_NULL, BESIDE_MOUNTS, BESIDE_USER, BESIDE_NET, N_BESIDE };
 
 _Static_assert(WINDOW + MAX_PLAN_FDS + N_BESIDE <= WINDOW_END, "the window is large enough");
 _Static_assert(PLAN_FD_CHANNEL + MAX_PLAN_FDS + 1 <= WINDOW, "where init has its descriptors, the window is not");
@@ -87,7 +88,7 @@ static void child_fail(int channel, const char *what)
 	_exit(1);
 }
 
-/* What the child needs, on the go-between's stack; the go-between may end first, its memory stays. */
+/* What the child needs, on the go-between's stack; if that is killed meanwhile, its memory stays. */
 struct child {
 	int n; /* descriptors for init */
 	_Alignas(16) uint8_t stack[CHILD_STACK_BYTES];
@@ -144,9 +145,11 @@ static void go_between(struct shared *shared, int n)
 	/*
 	 * CLONE_PARENT: the supervisor is init's parent and may wait for it. The exit signal is inherited, SIGCHLD.
 	 * CLONE_VM, CLONE_FILES: these are copies already, and nobody but the child needs them from here on.
+	 * CLONE_VFORK: when the go-between ends the memory is its own again; else the kernel would look among all
+	 * children of the supervisor for one that it shall belong to (kernel/exit.c, mm_update_next_owner()).
 	 */
 	const int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT |
-			  CLONE_VM | CLONE_FILES;
+			  CLONE_VM | CLONE_FILES | CLONE_VFORK;
 	struct child child = { .n = n };
 
 	/* Before anything is opened or closed: the table is the supervisor's. */
@@ -154,7 +157,9 @@ static void go_between(struct shared *shared, int n)
 		go_between_fail(shared, "descriptors");
 	if (give_up_oom_protection() < 0)
 		go_between_fail(shared, "oom_score_adj");
-	if (setns(WINDOW + n + BESIDE_USER, CLONE_NEWUSER) < 0 || setns(WINDOW + n + BESIDE_NET, CLONE_NEWNET) < 0)
+	if (setns(WINDOW + n + BESIDE_MOUNTS, CLONE_NEWNS) < 0 ||
+		setns(WINDOW + n + BESIDE_USER, CLONE_NEWUSER) < 0 ||
+		setns(WINDOW + n + BESIDE_NET, CLONE_NEWNET) < 0)
 		go_between_fail(shared, "namespaces");
 	pid_t pid = clone(child_exec_init, child.stack + sizeof(child.stack), flags, &child);
 	if (pid < 0)
@@ -211,6 +216,7 @@ static int collect_fds(const struct session *session, int channel, int filter_fd
 	const int beside[N_BESIDE] = {
 		[BESIDE_INIT] = session->super->init_fd,
 		[BESIDE_NULL] = session->super->null_fd,
+		[BESIDE_MOUNTS] = session->super->empty_fd,
 		[BESIDE_USER] = session->net.user_fd,
 		[BESIDE_NET] = session->net.net_fd,
 	};

@@ -127,6 +127,7 @@ struct supervisor {
 	char disk[16]; /* "8:0": the one that has the state directory; empty: none that io.max knows */
 	int init_fd; /* sealed memfd of carrel-init */
 	int null_fd;
+	int empty_fd; /* the mount namespace of which each session's is a copy */
 	int api_fd, stream_fd; /* listening */
 	struct seccomp_filter filters[SECCOMP_PROFILES];
 	size_t n_filters;

@@ -16,6 +16,9 @@ enum plan_op {
 	PLAN_REPORT, /* struct plan_report, init → supervisor */
 };
 
+/* Init begins in an empty root, which has this empty directory to mount on (rootfs_empty()). */
+#define PLAN_STAGE "/stage"
+
 /* The descriptors with which init is executed, and no others. 0, 1 and 2 are /dev/null. */
 enum plan_fd {
 	PLAN_FD_CHANNEL = 3, /* SOCK_SEQPACKET to the supervisor: plan in, report out */

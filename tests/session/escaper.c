@@ -241,15 +241,35 @@ static long pivot_up(const void *arg)
 	return still_inside();
 }
 
+static void list(const char *path)
+{
+	DIR *dir = opendir(path);
+
+	for (const struct dirent *d; dir && (d = readdir(dir));)
+		if (d->d_name[0] != '.')
+			printf("below the root: %s/%s\n", path, d->d_name);
+	if (dir)
+		closedir(dir);
+}
+
 /* What lies below the root once it is taken away. */
 static long umount_root(const void *arg)
 {
 	(void)arg;
 	if (unshare(CLONE_NEWNS) < 0 || chdir("/") < 0)
 		return -1;
+	int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	int r = umount2("/", MNT_DETACH), number = errno;
 	if (chroot(".") < 0 || chdir("..") < 0)
 		return -1;
+	/* Who joins a mount namespace is in its root, whatever that is by now. */
+	if (r == 0 && setns(ns, CLONE_NEWNS) < 0)
+		return -1;
+	if (r == 0) {
+		list(".");
+		list("./proc");
+		list("./sys");
+	}
 	if (r == 0 || outside())
 		return still_inside();
 	errno = number;

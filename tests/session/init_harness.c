@@ -48,7 +48,7 @@ struct harness {
 	const char *seccomp; /* a profile; "uname": a filter under which uname(2) alone is EPERM; or NULL */
 	bool extra_fd; /* leave one descriptor too many open */
 	unsigned int bench;
-	int init_fd, user_fd, net_fd, store_fd, listen_fd, spec_fd, seccomp_fd, cgroup_fd;
+	int null_fd, init_fd, empty_fd, user_fd, net_fd, store_fd, listen_fd, spec_fd, seccomp_fd, cgroup_fd;
 };
 
 static _Noreturn void die(const char *what)
@@ -168,9 +168,13 @@ static void make_filter(struct harness *h)
 static void prepare(struct harness *h, const char *init, char **command)
 {
 	char path[256];
+	struct err err;
 
 	check(unshare(CLONE_NEWNS), "unshare");
 	check(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL), "shared"); /* as systemd has it */
+	h->null_fd = check(open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null");
+	if (rootfs_empty(&h->empty_fd, &err) < 0)
+		die(err.object);
 	make_namespaces(h);
 	seal_init(h, init);
 	listen_in(h);
@@ -217,7 +221,7 @@ static size_t make_fds(struct harness *h, int channel, int *fds)
 static _Noreturn void become_init(struct harness *h, const int *fds, size_t n)
 {
 	char *const argv[] = { (char *)(uintptr_t) "carrel-init", NULL }, *const envp[] = { NULL };
-	int high[MAX_FDS], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int high[MAX_FDS];
 
 	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
 		syscall(SYS_setresuid, 0, 0, 0) < 0)
@@ -226,12 +230,12 @@ static _Noreturn void become_init(struct harness *h, const int *fds, size_t n)
 		high[i] = check(fcntl(fds[i], F_DUPFD_CLOEXEC, 128), "dup");
 	int binary = check(fcntl(h->init_fd, F_DUPFD_CLOEXEC, 128), "dup");
 	for (int i = 0; i < 3; i++)
-		check(dup2(null, i), "dup2");
+		check(dup2(h->null_fd, i), "dup2");
 	for (size_t i = 0; i < n; i++)
 		check(dup2(high[i], PLAN_FD_CHANNEL + (int)i), "dup2");
 	int next = PLAN_FD_CHANNEL + (int)n;
 	if (h->extra_fd)
-		check(dup2(null, next++), "dup2");
+		check(dup2(h->null_fd, next++), "dup2");
 	check(dup3(binary, next, O_CLOEXEC), "dup3");
 	check((int)syscall(SYS_close_range, next + 1, ~0U, 0), "close_range");
 	syscall(SYS_execveat, next, "", argv, envp, AT_EMPTY_PATH);
@@ -254,6 +258,7 @@ static pid_t start(struct harness *h, const int *fds, size_t n)
 	*shared = 0;
 	pid_t pid = check((pid_t)syscall(SYS_clone3, &between, sizeof(between)), "clone3");
 	if (pid == 0) {
+		check(setns(h->empty_fd, CLONE_NEWNS), "setns mounts");
 		check(setns(h->user_fd, CLONE_NEWUSER), "setns user");
 		check(setns(h->net_fd, CLONE_NEWNET), "setns net");
 		pid_t init = (pid_t)check((int)syscall(SYS_clone3, &args, sizeof(args)), "clone3");

@@ -256,6 +256,9 @@ class Ways(Case):
             self.assertEqual(said["chroot"], "EPERM" if kind in ("minimal", "browser-user", "browser") else "ECHILD")
             if kind == "strong":
                 self.assertEqual((said["pivot_root"], said["open_tree of /"]), ("ECHILD", "ECHILD"))
+            # Who takes the root away finds the empty one that the session began with, and nothing in it.
+            below = {"./stage", "./proc", "./sys"} if kind == "strong" else set()
+            self.assertEqual(set(re.findall(r"^below the root: (.*)$", text, re.M)), below)
             links = dict(re.findall(r"^fd (\d+) -> (.*)$", text, re.M))
             self.assertEqual(set(links), {"0", "1", "2"})
             self.assertEqual({re.sub(r"\[\d+\]", "", t) for t in links.values()}, {"/dev/null", "pipe:"})
