@@ -190,7 +190,7 @@ static void check_capabilities(struct check *c)
 {
 	/* What supervisor/privilege.c keeps, but for those that only ease something. */
 	static const cap_value_t needed[] = { CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP,
-		CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_MKNOD, CAP_KILL, CAP_SYS_PTRACE };
+		CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_MKNOD, CAP_KILL, CAP_SYS_CHROOT, CAP_SYS_PTRACE };
 	cap_t have = cap_get_proc();
 
 	for (size_t i = 0; have && i < ARRAY_SIZE(needed); i++) {

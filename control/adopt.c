@@ -116,7 +116,8 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 		lifecycle_tell_noted(lifecycle, event->id);
 		return;
 	}
-	if (!session)
+	const bool stranger = !session;
+	if (stranger)
 		session = new_stranger(lifecycle, event);
 	if (!session)
 		return;
@@ -124,8 +125,8 @@ void adopt_live(struct lifecycle *lifecycle, const struct super_ev_session *even
 	session->started_ns = event->started_ns;
 	session->frozen = event->frozen != 0;
 	session->slot = event->slot;
-	session_set_resources(session, &event->limits, event->enforced, event->ipv4, event->ipv6);
-	session_changed(session);
+	if (session_set_resources(session, &event->limits, event->enforced, event->ipv4, event->ipv6) || stranger)
+		session_changed(session);
 	if (event->state == SUPER_ENDING || n_fds != SUPER_FD_COUNT) {
 		adopt_ending(session, event->state == SUPER_ENDING, fds, n_fds);
 		return;

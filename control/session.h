@@ -141,9 +141,9 @@ void session_launch(struct session *session);
 /* Takes over the SUPER_FD_COUNT descriptors of a session that runs and starts what is to happen next. */
 void session_attach(struct session *session, int fds[static SUPER_FD_COUNT]);
 
-/* Keeps what the supervisor said about limits, and about addresses, in the record. */
+/* Keeps what the supervisor said about limits, and about addresses, in the record; whether some of it is new. */
 void session_set_limits(struct session *session, const struct limits *limits, uint32_t enforced);
-void session_set_resources(struct session *session, const struct limits *limits, uint32_t enforced,
+bool session_set_resources(struct session *session, const struct limits *limits, uint32_t enforced,
 	const uint8_t ipv4[static 4], const uint8_t ipv6[static 16]);
 
 /* Probes the session, or calls it ready when there is nothing to probe. */

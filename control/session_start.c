@@ -118,18 +118,31 @@ void session_set_limits(struct session *session, const struct limits *limits, ui
 	json_decref(json);
 }
 
-void session_set_resources(struct session *session, const struct limits *limits, uint32_t enforced,
-	const uint8_t ipv4[static 4], const uint8_t ipv6[static 16])
+/* ADDRESS in words, to TEXT; whether that said something else. All zero: there is none. */
+static bool set_address(int family, const uint8_t *address, char *text, socklen_t size)
 {
 	static const uint8_t none[16];
+	char before[INET6_ADDRSTRLEN];
+
+	snprintf(before, sizeof(before), "%s", text);
+	text[0] = '\0';
+	if (memcmp(address, none, family == AF_INET ? 4 : 16) != 0)
+		inet_ntop(family, address, text, size);
+	return !streq(text, before);
+}
+
+bool session_set_resources(struct session *session, const struct limits *limits, uint32_t enforced,
+	const uint8_t ipv4[static 4], const uint8_t ipv6[static 16])
+{
 	struct record *record = &session->record;
+	json_t *before = json_incref(record->limits);
 
 	session_set_limits(session, limits, enforced);
-	record->address[0] = record->address6[0] = '\0';
-	if (memcmp(ipv4, none, 4) != 0)
-		inet_ntop(AF_INET, ipv4, record->address, sizeof(record->address));
-	if (memcmp(ipv6, none, 16) != 0)
-		inet_ntop(AF_INET6, ipv6, record->address6, sizeof(record->address6));
+	bool changed = !json_equal(before, record->limits);
+	json_decref(before);
+	changed |= set_address(AF_INET, ipv4, record->address, sizeof(record->address));
+	changed |= set_address(AF_INET6, ipv6, record->address6, sizeof(record->address6));
+	return changed;
 }
 
 static json_t *timeline(const struct super_created *created)

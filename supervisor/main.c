@@ -474,13 +474,17 @@ static int serve(struct supervisor *super, struct err *err)
 	r = ledger_open(super->run_fd, config_slots(&super->config), super->boot_id, &super->ledger);
 	if (r == 0)
 		r = slots_open(super);
-	if (r == 0)
+	if (r == 0) {
+		/* It has to begin, too, and waits then until it is answered. */
+		keeper_start(super);
 		r = adopt_all(super);
+		if (r < 0)
+			keeper_stop(super);
+	}
 	if (r < 0)
 		return err_set(err, r, "ledger", "%s/ledger%s", super->config.run_dir,
 			r == -EPROTONOSUPPORT ? " is a later version's, which alone can take its sessions over" : "");
 	volumes_delete(super);
-	keeper_start(super);
 	slots_refill_later(super);
 	service_ready(&super->service, &super->loop, write_status);
 	log_line(LOG_INFO, "carreld %s: %zu templates, %zu sessions adopted, %s/api.sock", carrel_version,

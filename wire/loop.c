@@ -52,21 +52,25 @@ static void heap_settle(struct loop *loop, size_t place, struct loop_timer *time
 	heap_put(loop, place, timer);
 }
 
+/*
+ * Once before each wait, and only for what comes earlier than the alarm that is set: most timers are disarmed before their
+ * time, and programming a virtual machine's clock takes longer than most handlers. An alarm too early finds nothing to do.
+ */
 static void set_alarm(struct loop *loop)
 {
 	struct itimerspec spec = { 0 };
-	if (loop->n_timers > 0) {
-		uint64_t at = loop->heap[0]->at_ns ? loop->heap[0]->at_ns : 1;
-		spec.it_value.tv_sec = (time_t)(at / NS_PER_SEC);
-		spec.it_value.tv_nsec = (long)(at % NS_PER_SEC);
-	}
+
+	if (loop->n_timers == 0 || loop->heap[0]->at_ns >= loop->alarm_ns)
+		return;
+	uint64_t at = loop->heap[0]->at_ns ? loop->heap[0]->at_ns : 1;
+	spec.it_value.tv_sec = (time_t)(at / NS_PER_SEC);
+	spec.it_value.tv_nsec = (long)(at % NS_PER_SEC);
 	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+	loop->alarm_ns = loop->heap[0]->at_ns;
 }
 
 int loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
 {
-	const struct loop_timer *first = loop->n_timers > 0 ? loop->heap[0] : NULL;
-
 	if (timer->place == 0) {
 		if (loop->n_timers == loop->heap_size) {
 			size_t size = loop->heap_size ? loop->heap_size * 2 : 64;
@@ -81,8 +85,6 @@ int loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
 	}
 	timer->at_ns = at_ns;
 	heap_settle(loop, timer->place, timer);
-	if (first == timer || loop->heap[0] == timer)
-		set_alarm(loop);
 	return 0;
 }
 
@@ -96,8 +98,6 @@ void loop_disarm(struct loop *loop, struct loop_timer *timer)
 	struct loop_timer *last = loop->heap[--loop->n_timers];
 	if (last != timer)
 		heap_settle(loop, place, last);
-	if (place == 1)
-		set_alarm(loop);
 }
 
 static void on_alarm(struct loop_io *io, uint32_t revents _unused_)
@@ -107,18 +107,18 @@ static void on_alarm(struct loop_io *io, uint32_t revents _unused_)
 
 	if (read(io->fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
 		return;
+	loop->alarm_ns = UINT64_MAX;
 	/* Timers armed by a handler for now or earlier wait for the next round, so descriptors are never starved. */
 	for (size_t n = loop->n_timers; n > 0 && loop->n_timers > 0 && loop->heap[0]->at_ns <= now; n--) {
 		struct loop_timer *timer = loop->heap[0];
 		loop_disarm(loop, timer);
 		timer->fn(timer);
 	}
-	set_alarm(loop);
 }
 
 int loop_open(struct loop *loop)
 {
-	*loop = (struct loop){ .epoll_fd = -1, .timer_fd = -1 };
+	*loop = (struct loop){ .epoll_fd = -1, .timer_fd = -1, .alarm_ns = UINT64_MAX };
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
 		return -errno;
@@ -173,6 +173,7 @@ int loop_run(struct loop *loop)
 
 	loop->stop = false;
 	while (!loop->stop) {
+		set_alarm(loop);
 		int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_ROUND, -1);
 		if (n < 0) {
 			if (errno == EINTR)

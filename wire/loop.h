@@ -29,6 +29,7 @@ struct loop {
 	struct loop_io timer_io;
 	struct epoll_event *fetched; /* events of the round under way */
 	int n_fetched;
+	uint64_t alarm_ns; /* when timer_fd is to wake us, CLOCK_BOOTTIME; UINT64_MAX: never */
 	struct loop_timer **heap;
 	size_t n_timers, heap_size;
 	bool stop;
