@@ -36,10 +36,7 @@ static int enable_controllers(int dir)
 	return n > 1 ? write_to(dir, "cgroup.subtree_control", orders) : 0;
 }
 
-/*
- * Init, and with it everything it starts, goes into a leaf: a cgroup with processes of its own can hand no controller
- * to its children (Documentation/admin-guide/cgroup-v2.rst, "No Internal Process Constraint").
- */
+/* Init, and with it everything it starts, is in a leaf, PLAN_LEAF, so that what is above can have controllers. */
 int step_cgroup(struct setup *setup)
 {
 	if (!(setup->plan.flags & PLAN_CGROUP))
@@ -50,11 +47,6 @@ int step_cgroup(struct setup *setup)
 	int r = sys_attach(dir, setup->sys, "fs/cgroup");
 	if (r < 0)
 		return fail(setup, r, "attach");
-	if (mkdirat(dir, "init", 0755) < 0 && errno != EEXIST)
-		return fail(setup, -errno, "init");
-	r = write_to(dir, "init/cgroup.procs", "0");
-	if (r < 0)
-		return fail(setup, r, "init/cgroup.procs");
 	r = enable_controllers(dir);
 	return r < 0 ? fail(setup, r, "cgroup.subtree_control") : 0;
 }

@@ -50,7 +50,7 @@ enum {
 };
 
 /* In the window behind init's own. */
-enum beside { BESIDE_INIT, BESIDE_NULL, BESIDE_MOUNTS, BESIDE_USER, BESIDE_NET, N_BESIDE };
+enum beside { BESIDE_INIT, BESIDE_NULL, BESIDE_MOUNTS, BESIDE_USER, BESIDE_NET, BESIDE_CGROUP, N_BESIDE };
 
 _Static_assert(WINDOW + MAX_PLAN_FDS + N_BESIDE <= WINDOW_END, "the window is large enough");
 _Static_assert(PLAN_FD_CHANNEL + MAX_PLAN_FDS + 1 <= WINDOW, "where init has its descriptors, the window is not");
@@ -140,7 +140,32 @@ static int give_up_oom_protection(void)
 	return fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0;
 }
 
-static void go_between(struct shared *shared, int n)
+/*
+ * A cgroup tree of the session's own begins with a leaf that has its processes: one with processes can hand no controller
+ * to its children (Documentation/admin-guide/cgroup-v2.rst, "No Internal Process Constraint"). It is made as the
+ * session's root, whose it is then. Init is born in there, because to move takes until every processor has heard of it,
+ * 14 ms. Its namespace begins above, where the go-between is (CLONE_NEWCGROUP with CLONE_INTO_CGROUP would make it
+ * begin at the leaf, whose limits are the session's to set).
+ */
+static int make_leaf(int cgroup_fd)
+{
+	if (unshare(CLONE_NEWCGROUP) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
+		syscall(SYS_setresuid, 0, 0, 0) < 0 || mkdirat(cgroup_fd, PLAN_LEAF, 0755) < 0)
+		return -errno;
+	return openat(cgroup_fd, PLAN_LEAF, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static pid_t clone_into_leaf(uint64_t flags, int leaf_fd, struct child *child)
+{
+	struct clone_args args = { .flags = flags | CLONE_INTO_CGROUP, .cgroup = (unsigned int)leaf_fd };
+	pid_t pid = clone_process(&args);
+
+	if (pid == 0)
+		child_exec_init(child);
+	return pid;
+}
+
+static void go_between(struct shared *shared, int n, bool leaf)
 {
 	/*
 	 * CLONE_PARENT: the supervisor is init's parent and may wait for it. The exit signal is inherited, SIGCHLD.
@@ -148,8 +173,8 @@ static void go_between(struct shared *shared, int n)
 	 * CLONE_VFORK: when the go-between ends the memory is its own again; else the kernel would look among all
 	 * children of the supervisor for one that it shall belong to (kernel/exit.c, mm_update_next_owner()).
 	 */
-	const int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PARENT |
-			  CLONE_VM | CLONE_FILES | CLONE_VFORK;
+	const int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PARENT;
+	const int more = CLONE_NEWCGROUP | CLONE_VM | CLONE_FILES | CLONE_VFORK;
 	struct child child = { .n = n };
 
 	/* Before anything is opened or closed: the table is the supervisor's. */
@@ -161,7 +186,12 @@ static void go_between(struct shared *shared, int n)
 		setns(WINDOW + n + BESIDE_USER, CLONE_NEWUSER) < 0 ||
 		setns(WINDOW + n + BESIDE_NET, CLONE_NEWNET) < 0)
 		go_between_fail(shared, "namespaces");
-	pid_t pid = clone(child_exec_init, child.stack + sizeof(child.stack), flags, &child);
+	int leaf_fd = leaf ? make_leaf(WINDOW + n + BESIDE_CGROUP) : -1;
+	if (leaf && leaf_fd < 0)
+		go_between_fail(shared, "cgroup");
+	/* The C library's clone() knows no cgroup, and its caller's memory cannot be shared without its help. */
+	pid_t pid = leaf ? clone_into_leaf((unsigned)flags, leaf_fd, &child)
+			 : clone(child_exec_init, child.stack + sizeof(child.stack), flags | more, &child);
 	if (pid < 0)
 		go_between_fail(shared, "clone");
 	shared->init_pid = pid;
@@ -169,7 +199,7 @@ static void go_between(struct shared *shared, int n)
 }
 
 /* Runs the go-between to its end. 0 with the child's pid, or a negative errno with what failed. */
-static int start(int cgroup_fd, int n, pid_t *ret_pid, struct err *err)
+static int start(int cgroup_fd, int n, bool leaf, pid_t *ret_pid, struct err *err)
 {
 	struct shared *shared =
 		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -183,7 +213,7 @@ static int start(int cgroup_fd, int n, pid_t *ret_pid, struct err *err)
 	int r = 0;
 	pid_t pid = clone_process(&args);
 	if (pid == 0)
-		go_between(shared, n);
+		go_between(shared, n, leaf);
 	if (pid < 0) {
 		r = err_set(err, -errno, "init", "clone into cgroup");
 	} else {
@@ -219,6 +249,7 @@ static int collect_fds(const struct session *session, int channel, int filter_fd
 		[BESIDE_MOUNTS] = session->super->empty_fd,
 		[BESIDE_USER] = session->net.user_fd,
 		[BESIDE_NET] = session->net.net_fd,
+		[BESIDE_CGROUP] = session->payload_fd,
 	};
 	const size_t n = ARRAY_SIZE(fixed) + m->n_mounts;
 
@@ -240,17 +271,13 @@ int spawn_init(struct session *session, struct err *err)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return err_set(err, -errno, "init", "channel");
 	_close_ int ours = pair[0], theirs = pair[1];
-	/* The plan waits in the socket until init is there to read it. */
-	r = msg_send(ours, &plan.header, NULL, 0);
-	if (r < 0)
-		return err_set(err, r, "init", "send plan");
-
 	const struct seccomp_filter *filter = plan_filter(super, session->template->seccomp);
 	int fds[MAX_PLAN_FDS + N_BESIDE];
 	int n = collect_fds(session, theirs, filter ? filter->fd : super->null_fd, fds);
 	pid_t pid = 0;
 	r = fill_window(super, fds, n + N_BESIDE);
-	r = r < 0 ? err_set(err, r, "init", "descriptors") : start(session->payload_fd, n, &pid, err);
+	r = r < 0 ? err_set(err, r, "init", "descriptors")
+		  : start(session->payload_fd, n, session->template->cgroup, &pid, err);
 	/* What init has now would otherwise be held here, too. */
 	fill_window(super, NULL, n + N_BESIDE);
 	if (r < 0)
@@ -261,6 +288,10 @@ int spawn_init(struct session *session, struct err *err)
 		return err_set(err, -errno, "init", "pidfd");
 	session->is_child = true;
 	session->entry.pid = pid;
+	/* Init begins with it: no process but its own is in the session's cgroup any more. */
+	r = msg_send(ours, &plan.header, NULL, 0);
+	if (r < 0)
+		return err_set(err, r, "init", "send plan");
 	session->channel_io.fd = steal_fd(&ours);
 	return 0;
 }

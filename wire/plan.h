@@ -18,6 +18,8 @@ enum plan_op {
 
 /* Init begins in an empty root, which has this empty directory to mount on (rootfs_empty()). */
 #define PLAN_STAGE "/stage"
+/* The cgroup below that of the session's payload in which init begins where there is PLAN_CGROUP. */
+#define PLAN_LEAF "init"
 
 /* The descriptors with which init is executed, and no others. 0, 1 and 2 are /dev/null. */
 enum plan_fd {
@@ -43,7 +45,7 @@ enum plan_flags {
 	PLAN_NO_NEW_PRIVS = 1 << 0,
 	PLAN_MASK_PROC = 1 << 1, /* cover what /proc says of the host; forbids nested containers */
 	PLAN_CGROUP =
-		1 << 2, /* mount the session's own cgroup tree at /sys/fs/cgroup; init moves into the leaf init/ */
+		1 << 2, /* mount the session's own cgroup tree at /sys/fs/cgroup; init is in its leaf PLAN_LEAF */
 	PLAN_HAS_IPV4 = 1 << 3,
 	PLAN_HAS_IPV6 = 1 << 4,
 };

@@ -261,6 +261,14 @@ static pid_t start(struct harness *h, const int *fds, size_t n)
 		check(setns(h->empty_fd, CLONE_NEWNS), "setns mounts");
 		check(setns(h->user_fd, CLONE_NEWUSER), "setns user");
 		check(setns(h->net_fd, CLONE_NEWNET), "setns net");
+		if (h->plan.flags & PLAN_CGROUP) {
+			check((int)syscall(SYS_setresgid, 0, 0, 0), "gid");
+			check((int)syscall(SYS_setresuid, 0, 0, 0), "uid");
+			check(mkdirat(h->cgroup_fd, PLAN_LEAF, 0755), "leaf");
+			check(unshare(CLONE_NEWCGROUP), "cgroup namespace");
+			args.flags = (args.flags & ~(unsigned long)CLONE_NEWCGROUP) | CLONE_INTO_CGROUP;
+			args.cgroup = (unsigned int)check(openat(h->cgroup_fd, PLAN_LEAF, O_PATH | O_DIRECTORY | O_CLOEXEC), "leaf");
+		}
 		pid_t init = (pid_t)check((int)syscall(SYS_clone3, &args, sizeof(args)), "clone3");
 		if (init == 0)
 			become_init(h, fds, n);
