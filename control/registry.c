@@ -217,6 +217,8 @@ static int open_file(const char *path, struct registry **ret, char *text, size_t
 	static const char pragmas[] = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
 				      "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;"
 				      "PRAGMA journal_size_limit = 4194304;"
+				      /* KiB: what is written often is little; the history of events is not */
+				      "PRAGMA cache_size = -256;"
 				      "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
 	struct registry *registry = calloc(1, sizeof(*registry));
 

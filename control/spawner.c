@@ -8,6 +8,7 @@
 
 #define KEPT_NS (20 * NS_PER_SEC) /* after the last order */
 #define PATIENCE_NS (2 * NS_PER_SEC) /* with one that was asked to end */
+#define ORDER_NS (5 * NS_PER_SEC) /* with one that has an order: to start a command takes it a millisecond */
 
 struct spawner {
 	struct session *session;
@@ -46,6 +47,13 @@ static void stop(struct spawner *spawner, bool kill)
 	init_link_signal(init, &spawner->process, SIGKILL, false);
 }
 
+/* It is free, and is kept for a while. */
+static void keep(struct spawner *spawner)
+{
+	if (loop_arm(loop_of(spawner), &spawner->timer, boottime_ns() + KEPT_NS) < 0)
+		stop(spawner, false);
+}
+
 static void on_started(struct init_exec *process, const struct err *err, int pid _unused_)
 {
 	struct spawner *spawner = container_of(process, struct spawner, process);
@@ -81,10 +89,12 @@ static void on_message(struct chan *chan, struct msg *msg)
 {
 	struct spawner *spawner = container_of(chan, struct spawner, chan);
 
-	if (spawner->order != 0 && msg->header.op == (INIT_EXEC | MSG_REPLY) && msg->header.id == spawner->order)
-		spawner->order = 0;
-	else
+	if (spawner->order == 0 || msg->header.op != (INIT_EXEC | MSG_REPLY) || msg->header.id != spawner->order) {
 		stop(spawner, true);
+		return;
+	}
+	spawner->order = 0;
+	keep(spawner);
 }
 
 static void on_closed(struct chan *chan, int error _unused_)
@@ -119,6 +129,7 @@ int spawner_exec(struct session *session, struct init_exec *exec, const int fds[
 		return r;
 	}
 	spawner->order = exec->id;
+	loop_arm(loop_of(spawner), &spawner->timer, boottime_ns() + ORDER_NS);
 	return 0;
 }
 
@@ -168,9 +179,8 @@ void spawner_want(struct session *session)
 		}
 	}
 	/* One that hangs with its order is not kept by what init starts meanwhile. */
-	if (chan_is_open(&spawner->chan) && spawner->order == 0 &&
-		loop_arm(loop_of(spawner), &spawner->timer, boottime_ns() + KEPT_NS) < 0)
-		stop(spawner, false);
+	if (chan_is_open(&spawner->chan) && spawner->order == 0)
+		keep(spawner);
 }
 
 void spawner_end(struct session *session)

@@ -193,6 +193,37 @@ class Exec(unittest.TestCase):
         self.assertEqual(caught.exception.kind, "timeout")
         self.assertLess(statistics.median(times), scaled(0.05))
 
+    def test_a_flood_and_the_neighbour(self):
+        """Commands that print without end, with readers and without, beside another session's commands."""
+        self.client.call("session.create", template="minimal", id="beside")
+        self.addCleanup(self.client.call, "session.remove", session="beside")
+
+        def median(n):
+            times = []
+            for _ in range(n):
+                begun = time.monotonic()
+                self.assertEqual(self.client.call("exec.run", session="beside", command=["echo", "here"])["stdout"], "here\n")
+                times.append(time.monotonic() - begun)
+            return statistics.median(times)
+
+        quiet = median(50)
+        control = self.host.control_pid()
+        before = resident_kib(control)
+        other = self.host.client()
+        requests = [other.send("exec.run", session="one", command=["yes"], timeout_seconds=Exactly(waited(3)), max_output_bytes=1000)
+                    for _ in range(4)]
+        deaf = self.client.call("exec.start", session="one", command=["yes"])
+        beside = median(50)
+        grown = resident_kib(control) - before
+        results = [message["error"]["data"]["result"] for message in answers(other, requests)]
+        self.client.call("exec.signal", session="one", exec=deaf["exec"], signal="SIGKILL")
+        # What was dropped is said, and it was much: the flood was one.
+        self.assertTrue(all(r["truncated"] and r["dropped_bytes"] > 1 << 20 for r in results), results)
+        print(f"exec.run of a neighbour: {quiet * 1e3:.2f} ms quiet, {beside * 1e3:.2f} ms beside four floods, control grew by {grown} KiB",
+              flush=True)
+        self.assertLess(grown, 4096)
+        self.assertLess(beside, quiet + scaled(0.2))
+
     def test_timeout_kills_the_group(self):
         begun = time.monotonic()
         error = self.expect("timeout", "sh", "-c", "echo so far; (sleep 77 & wait) & sleep 77", timeout_seconds=Exactly(waited(0.5)))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process in a session that starts commands in a hurry, and what a hostile session can do to it: cost itself a command."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -9,7 +10,7 @@ import unittest
 
 from carrel_host import Host, RpcError, has_ended, name_of, own_network, scaled, wait_until
 
-KEPT_SECONDS = 20  # control/spawner.c
+KEPT_SECONDS, ORDER_SECONDS = 20, 5  # control/spawner.c
 
 
 def setUpModule():
@@ -113,6 +114,15 @@ class Spawner(unittest.TestCase):
         self.assertEqual(self.run_in("ls", "/tmp/late")["exit_code"], 1)
         self.assertNotEqual(self.spawner(), pid)
 
+    def test_stopped_with_an_order_that_has_all_the_time(self):
+        pid = self.spawner()
+        os.kill(pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        error = self.expect("failed", "touch", "/tmp/never")
+        self.assertEqual((error.data["step"], error.data["retryable"]), ("spawn", True))
+        self.assertLess(time.monotonic() - begun, scaled(ORDER_SECONDS + 3))
+        self.assertEqual(self.run_in("ls", "/tmp/never")["exit_code"], 1)
+
     def test_killed_with_its_order(self):
         pid = self.spawner()
         os.kill(pid, signal.SIGSTOP)
@@ -148,7 +158,12 @@ class Spawner(unittest.TestCase):
                 self.assertEqual(e.kind, "failed", e)
                 came[e.kind] = came.get(e.kind, 0) + 1
         print(f"a session that kills its spawner: {came}")
-        self.run_in("touch", "/tmp/enough")
+
+        def enough():
+            with contextlib.suppress(RpcError):
+                return self.run_in("touch", "/tmp/enough")["exit_code"] == 0
+
+        wait_until(enough, what="the end of the fight")
         self.assertIsNone(other.answer(fight)["signal"])
         self.spawner()
         self.assertEqual(len(self.spawners()), 1)

@@ -115,12 +115,3 @@ void fake_files_free(struct fake_session *session)
 		child_free(child);
 	}
 }
-
-void fake_spawner_refuse(const struct fake_session *session, const struct msg *msg)
-{
-	struct init_started none = { 0 };
-
-	err_set(&none.err, -EAGAIN, "spawn", "fork");
-	msg_init(&none.header, INIT_SPAWNER | MSG_REPLY, msg->header.id, sizeof(none));
-	assert_int_equal(msg_send(session->init, &none.header, NULL, 0), 0);
-}

@@ -63,6 +63,19 @@ enum files_fault {
 	FILES_CLOSED, /* the connection is closed */
 };
 
+/* What a spawner does with its orders. */
+enum spawner_fault {
+	SPAWNER_NONE, /* there is none: init starts everything itself */
+	SPAWNER_WELL,
+	SPAWNER_TWICE, /* says twice that it is done */
+	SPAWNER_UNASKED, /* speaks before it is ordered anything */
+	SPAWNER_RUBBISH, /* a frame that fits nothing */
+	SPAWNER_WRONG_OP,
+	SPAWNER_WRONG_ID,
+	SPAWNER_HANGS_UP,
+	SPAWNER_DIES,
+};
+
 struct fake_files {
 	struct fake_files *next;
 	uint64_t id; /* of its INIT_FILES */
@@ -78,6 +91,9 @@ struct fake_session {
 	int output, cgroup;
 	struct output_header *ring;
 	struct fake_files *files; /* its file children */
+	int spawner; /* its end of the channel; -1: there is none */
+	uint64_t spawner_id;
+	unsigned n_orders, n_spawners_ended;
 	bool ending, frozen;
 	uint64_t started_ns;
 	char *argv, *envp; /* joined with spaces */
@@ -134,6 +150,7 @@ struct fake_host {
 	bool no_descriptors; /* the list brings of live sessions nothing but the output */
 	enum init_fault fault; /* of the next init that says hello or is asked to connect */
 	enum files_fault files_fault; /* of all file children */
+	enum spawner_fault spawner_fault; /* of all spawners */
 	struct caller peer; /* who connects to published sockets */
 	/* What was seen */
 	const struct init_ev_kept *kept; /* what an init says when it is asked for the list */
@@ -148,12 +165,19 @@ struct fake_host {
 
 /* INIT_FILES; the channel is taken out of MSG. */
 void fake_files_start(struct fake_host *host, struct fake_session *session, struct msg *msg);
-/* There is none here: init starts everything itself. */
-void fake_spawner_refuse(const struct fake_session *session, const struct msg *msg);
 /* Answers what was asked. True when there was anything. */
 bool fake_files_serve(struct fake_host *host, struct fake_session *session);
 size_t fake_files_count(const struct fake_session *session);
 void fake_files_free(struct fake_session *session);
+
+/* ---- fake_spawner.c ---- */
+
+/* INIT_SPAWNER; the channel is taken out of MSG. */
+void fake_spawner_start(struct fake_host *host, struct fake_session *session, struct msg *msg);
+/* Serves one order, or sees that it is to end. True when there was anything. */
+bool fake_spawner_serve(struct fake_host *host, struct fake_session *session);
+/* It ends, by SIGNAL or, with 0, by itself. */
+void fake_spawner_end(struct fake_session *session, int signal);
 
 /* ---- fake_host.c ---- */
 

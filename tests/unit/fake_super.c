@@ -28,6 +28,7 @@ struct fake_session *host_session(struct fake_host *host, const char *id)
 static void session_free_fake(struct fake_session *session)
 {
 	fake_files_free(session);
+	close_fd(session->spawner);
 	close_fd(session->init);
 	close_fd(session->output);
 	close_fd(session->cgroup);
@@ -160,7 +161,7 @@ static struct fake_session *make(struct fake_host *host, const struct super_crea
 	memcpy(session->template, request->template, NAME_SIZE);
 	memcpy(session->hostname, request->hostname, NAME_SIZE);
 	session->limits = request->limits;
-	session->init = -1;
+	session->init = session->spawner = -1;
 	session->started_ns = boottime_ns();
 	session->output = memfd_create("output", MFD_CLOEXEC);
 	assert_return_code(ftruncate(session->output, OUTPUT_FILE_BYTES), errno);
@@ -443,8 +444,12 @@ static void serve_signal(struct fake_session *session, const struct init_signal 
 	struct init_done done = { 0 };
 
 	session->n_signals++;
-	session->last_exec_signal = request->signal;
 	put(session->init, &done, INIT_SIGNAL | MSG_REPLY, request->header.id, sizeof(done), NULL, 0);
+	if (session->spawner_id && request->exec == session->spawner_id) {
+		fake_spawner_end(session, request->signal);
+		return;
+	}
+	session->last_exec_signal = request->signal;
 	if (request->exec == session->last_exec && request->group && !session->frozen)
 		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
 }
@@ -559,7 +564,7 @@ static bool serve_init(struct fake_host *host, struct fake_session *session)
 		fake_files_start(host, session, &msg);
 		break;
 	case INIT_SPAWNER:
-		fake_spawner_refuse(session, &msg);
+		fake_spawner_start(host, session, &msg);
 		break;
 	case INIT_SIGNAL:
 		serve_signal(session, (const void *)msg.bytes);
@@ -588,7 +593,7 @@ void fake_serve(struct fake_host *host)
 		while (serve_init(host, s))
 			;
 		go_on_with_list(host, s);
-		while (fake_files_serve(host, s))
+		while (fake_files_serve(host, s) || fake_spawner_serve(host, s))
 			;
 	}
 }

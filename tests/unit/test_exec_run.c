@@ -254,6 +254,75 @@ static void test_counts_as_use(void **state)
 	host_expect_ended(host, "idle", "idle");
 }
 
+/* ---- spawners ---- */
+
+static void run_well(struct fake_host *host, int code)
+{
+	host->exec_exit_code = code;
+	json_t *result = host_ok(host, method_exec_run, params());
+	expect_number(result, "exit_code", code);
+	json_decref(result);
+	/* What a spawner says is heard before the next. */
+	host_idle(host, 5);
+}
+
+static void test_spawner(void **state)
+{
+	struct fake_host *host = *state;
+	struct fake_session *session = host_session(host, "one");
+
+	host->spawner_fault = SPAWNER_WELL;
+	run_well(host, 1);
+	for (int i = 0; i < 5; i++)
+		run_well(host, i);
+	assert_int_equal(session->n_execs, 1);
+	assert_int_equal(session->n_orders, 5);
+	assert_int_equal(session->n_spawners_ended, 0);
+}
+
+/* One that lies costs its order, and ends; init starts what comes then. */
+static void test_spawners_that_lie(void **state)
+{
+	static const enum spawner_fault lies[] = { SPAWNER_RUBBISH, SPAWNER_WRONG_OP, SPAWNER_WRONG_ID, SPAWNER_HANGS_UP,
+		SPAWNER_DIES };
+	struct fake_host *host = *state;
+	struct fake_session *session = host_session(host, "one");
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		host->spawner_fault = lies[i];
+		run_well(host, 0);
+		assert_int_equal(session->n_execs, 1 + i);
+		struct call *call = host_error(host, method_exec_run, params());
+		assert_int_equal(call->kind, E_FAILED);
+		assert_string_equal(call->step, "spawn");
+		assert_true(call->retryable);
+		call_free(call);
+		assert_int_equal(session->n_orders, 1 + i);
+		assert_int_equal(session->n_spawners_ended, 1 + i);
+	}
+	host_expect_state(host, "one", "ready");
+}
+
+static void test_spawners_that_say_too_much(void **state)
+{
+	struct fake_host *host = *state;
+	struct fake_session *session = host_session(host, "one");
+
+	host->spawner_fault = SPAWNER_UNASKED;
+	run_well(host, 2);
+	host_idle(host, 10);
+	assert_int_equal(session->n_spawners_ended, 1);
+	host->spawner_fault = SPAWNER_TWICE;
+	run_well(host, 3);
+	run_well(host, 4);
+	host_idle(host, 10);
+	assert_int_equal(session->n_orders, 1);
+	assert_int_equal(session->n_spawners_ended, 2);
+	host->spawner_fault = SPAWNER_NONE;
+	run_well(host, 5);
+	host_expect_state(host, "one", "ready");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +337,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_connection_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_session_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_counts_as_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spawner, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spawners_that_lie, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spawners_that_say_too_much, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
