@@ -120,6 +120,7 @@ struct supervisor {
 	int removed_fd; /* <state_dir>/removed: volumes on their way out */
 	struct loop_io deletion_io; /* pidfd of the process that deletes those; -1: none */
 	bool delete_again; /* more came while it ran */
+	struct loop_timer deletion_timer; /* the next try, after one that did not do all */
 	struct loop_io flush_io; /* pidfd of the process that brings volumes to the disk; -1: none */
 	uint64_t flushes_ended;
 	int cgroup_fd; /* <cgroup>/sessions in the cgroup v2 tree */

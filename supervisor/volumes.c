@@ -15,6 +15,8 @@
 /* systemd's range for files that belong to no user of the host (its UIDS-GIDS document): nobody else runs with these. */
 #define FOREIGN_IDS 2147352576U
 
+enum { DELETE_AGAIN_SECONDS = 10 };
+
 const struct session *volumes_holder(const struct supervisor *super, const char *name)
 {
 	for (const struct session *s = super->sessions; s; s = s->next)
@@ -123,6 +125,19 @@ int volumes_flush(struct session *session)
 
 /* ---- removal ---- */
 
+static void on_deletion_timer(struct loop_timer *timer)
+{
+	volumes_delete(container_of(timer, struct supervisor, deletion_timer));
+}
+
+static void delete_later(struct supervisor *super, const char *why)
+{
+	log_line(LOG_WARNING, "volumes: files of removed ones are not deleted yet: %s; trying again in %d s", why,
+		DELETE_AGAIN_SECONDS);
+	super->deletion_timer.fn = on_deletion_timer;
+	loop_arm(&super->loop, &super->deletion_timer, boottime_ns() + DELETE_AGAIN_SECONDS * NS_PER_SEC);
+}
+
 static void on_deleted(struct loop_io *io, uint32_t revents _unused_)
 {
 	struct supervisor *super = container_of(io, struct supervisor, deletion_io);
@@ -130,10 +145,10 @@ static void on_deleted(struct loop_io *io, uint32_t revents _unused_)
 
 	if (!has_ended(&super->loop, io, &ok))
 		return;
-	if (!ok)
-		log_line(LOG_WARNING, "volumes: files of a removed one could not be deleted");
 	if (super->delete_again)
 		volumes_delete(super);
+	else if (!ok)
+		delete_later(super, "it was killed, or the disk fails");
 }
 
 static void found(const char *name _unused_, void *arg)
@@ -162,7 +177,7 @@ void volumes_delete(struct supervisor *super)
 	if (r == 0)
 		r = loop_watch(&super->loop, &super->deletion_io, EPOLLIN);
 	if (r < 0)
-		log_line(LOG_WARNING, "volumes: files of a removed one cannot be deleted: %s", strerror(-r));
+		delete_later(super, strerror(-r));
 }
 
 int volumes_remove(struct supervisor *super, const char *name)
