@@ -449,7 +449,9 @@ static void leave_nothing(struct supervisor *super)
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		unlinkat(super->run_fd, files[i], 0);
 	unlinkat(super->run_fd, "sessions", AT_REMOVEDIR);
-	unlinkat(super->run_fd, "endpoints", AT_REMOVEDIR);
+	/* The service manager's where it starts control, whose last command may be about to be given it. */
+	if (super->keeper.listen_io.fd < 0)
+		unlinkat(super->run_fd, "endpoints", AT_REMOVEDIR);
 	if (network_lock_name(text, sizeof(text)) == 0)
 		unlink(text);
 }
