@@ -7,13 +7,16 @@
   FAIL    0.2 s  limits.test_pids
        | Traceback ...
 
-Arguments are words: only tests whose names contain one of them are run.
+Arguments are words: only tests whose names contain one of them are run. --alone and --together before them: only the
+modules that measure, or only the others; --module FILE: only that one. A test that does not end is failed after a while,
+with where it was, what ran and what the journal says, and the next one begins.
 """
 
 import importlib.util
 import io
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +28,8 @@ import carrel_host
 import limited  # noqa: F401
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent.parent
+SECONDS_EACH = carrel_host.scaled(10)  # the longest takes 35 s where nothing else runs
+SECONDS_MORE = carrel_host.scaled(2)  # for each thing that hangs when a test that hung is cleaned up
 AT_A_TIME = 3  # modules; more than there are processors, because they wait for one thing and another
 # The first takes things away from the host, the second measures how a neighbour fares.
 ALONE = ["check", "limits"]
@@ -37,6 +42,7 @@ TOGETHER = {
         link_is_taken_away connections""",
     "network": None,
     "limit_values": None,
+    "lifetimes": "changed_while_it_runs heartbeats_keep_it deadlines_outlive_control",
     "survival": "control_killed supervisor_restarted session_ends_while_nobody_watches",
     "isolation": None,
     "delegation": None,
@@ -58,7 +64,6 @@ TOGETHER = {
     "archive": "there_and_back owners links_that_lead_out",
     "terminal": "is_one resize_and_signals scrollback survives_control",
     "liveness": "restarted_in_place",
-    "lifetimes": "changed_while_it_runs heartbeats_keep_it deadlines_outlive_control",
     "ensure": "what_a_caller_gets after_a_restart",
     "admission": "ceilings waiting_for_room drain",
     "inside": None,
@@ -68,6 +73,29 @@ TOGETHER = {
 KERNEL_MODULES = ["br_netfilter", "fuse", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "overlay", "veth"]
 
 
+class Hung(Exception):
+    pass
+
+
+def hung(*_):
+    raise Hung("this test does not end")
+
+
+def is_of_hung(error):
+    """ERROR, or what it came of."""
+    return error is not None and (isinstance(error, Hung) or is_of_hung(error.__cause__ or error.__context__))
+
+
+def what_runs():
+    """Of the machine, for those who were not there."""
+    said = ""
+    for command in (["ps", "-N", "--ppid", "2", "-o", "pid,stat,wchan:24,time,args"], ["systemctl", "list-jobs", "--no-pager"],
+                    ["systemctl", "list-units", "--no-pager", "--all", "carrel*"], ["journalctl", "-b", "--no-pager", "-n", "80"]):
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said += f"$ {' '.join(command)}\n{result.stdout}"
+    return "".join(f"{line[:240]}\n" for line in said.splitlines())
+
+
 class Lines(unittest.TestResult):
     """Prints as the tests end."""
 
@@ -75,8 +103,10 @@ class Lines(unittest.TestResult):
         super().startTest(test)
         self.begun, self.problems, self.skipped_test = time.monotonic(), [], False
         self.stdout, sys.stdout = sys.stdout, io.StringIO()
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_EACH, SECONDS_MORE)
 
     def stopTest(self, test):
+        signal.setitimer(signal.ITIMER_REAL, 0)
         super().stopTest(test)
         printed, sys.stdout = sys.stdout.getvalue(), self.stdout
         if not self.skipped_test:
@@ -90,6 +120,10 @@ class Lines(unittest.TestResult):
 
     def problem(self, test, error):
         text = "".join(traceback.format_exception(*error))
+        if is_of_hung(error[1]):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            text += what_runs()
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_MORE, SECONDS_MORE)
         if isinstance(test, unittest.TestCase):
             self.problems.append(text)
         else:
@@ -156,6 +190,7 @@ def is_wanted(name, chosen, words):
 
 def run_module(path, words):
     result = Lines()
+    signal.signal(signal.SIGALRM, hung)
     load(path, words).run(result)
     return 0 if result.wasSuccessful() else 1
 
@@ -193,11 +228,16 @@ def main():
     if sys.argv[1:2] == ["--module"]:
         return run_module(pathlib.Path(sys.argv[2]), sys.argv[3:])
     words = sys.argv[1:]
+    alone, together = ALONE, TOGETHER
+    if words[:1] == ["--alone"]:
+        words, together = words[1:], ()
+    elif words[:1] == ["--together"]:
+        words, alone = words[1:], ()
     subprocess.run(["modprobe", "-a", *KERNEL_MODULES], check=True)
     made = carrel_host.Host()
     carrel_host.PREBUILT["minimal"] = made.state_dir
-    alone = run_processes(ALONE, words, 1)
-    return 0 if run_processes(TOGETHER, words, AT_A_TIME) and alone else 1
+    well = run_processes(alone, words, 1)
+    return 0 if run_processes(together, words, AT_A_TIME) and well else 1
 
 
 if __name__ == "__main__":
