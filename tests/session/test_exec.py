@@ -226,11 +226,11 @@ class Exec(unittest.TestCase):
 
     def test_timeout_kills_the_group(self):
         begun = time.monotonic()
-        error = self.expect("timeout", "sh", "-c", "echo so far; (sleep 77 & wait) & sleep 77", timeout_seconds=Exactly(waited(0.5)))
+        error = self.expect("timeout", "sh", "-c", "echo so far; (sleep 7777 & wait) & sleep 7777", timeout_seconds=Exactly(waited(0.5)))
         self.assertLess(time.monotonic() - begun, scaled(5))
         self.assertEqual(error.data["result"]["stdout"], "so far\n")
         self.assertIsNone(error.data["result"]["exit_code"])
-        wait_until(lambda: "sleep 77" not in self.run_in("ps", "-o", "args")["stdout"], what="the group is gone")
+        wait_until(lambda: "sleep 7777" not in self.run_in("ps", "-o", "args")["stdout"], 4, "the group is gone")
 
     def test_limit_per_session(self):
         clients = [self.host.client() for _ in range(4)]
