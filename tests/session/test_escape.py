@@ -362,7 +362,8 @@ class Neighbours(Case):
     def test_link_is_taken_away(self):
         """Root with CAP_NET_ADMIN deletes its link, or takes it to a namespace of its own: that is its own loss."""
         for script in ("ip link del eth0", "ip link set eth0 down; ip link set eth0 name x; ip addr flush dev x",
-                       "unshare -n sleep 1000 & sleep 0.1; ip link set eth0 netns $!"):
+                       "unshare -n sleep 1000 & while [ $(readlink /proc/$!/ns/net) = $(readlink /proc/self/ns/net) ]; do :; done; "
+                       "ip link set eth0 netns $!"):
             with self.subTest(script):
                 script += "; ip link show eth0 2>&1; echo held; exec sleep 1000"
                 name = start("strong", "/bin/busybox", "sh", "-c", script)
