@@ -18,6 +18,7 @@ PROGRAMS = [TESTS / name for name in  # there is no compiler in the guest
 # Of the build directory: linked to libraries that the guest has, but for cmocka.
 BUILT = ("sandbox/carrel-init", *(f"tests/session/{name}" for name in (
     "init_harness", "init_probe", "netns_list_test", "netns_test", "seccomp_run")))
+SECONDS = 900  # then the tests of a guest are ended from inside, so that its journal comes back
 CMOCKA = "/usr/lib/x86_64-linux-gnu/libcmocka.so.0"
 
 sys.path.insert(0, str(TESTS / "session"))
@@ -48,7 +49,7 @@ def package_payload(directory, module="test_package.py", words=()):
     """DIRECTORY has a folder for each version of the package. Nothing of carrel is in the guest before it is installed.
     WORDS: as for command()."""
     path = "/carrel/tests/host/guest"
-    made = vm.Payload(shlex.join(["python3", f"{path}/runner.py", "--module", f"{path}/{module}", *words]))
+    made = vm.Payload(command(["--module", f"{path}/{module}", *words]))
     for version in VERSIONS:
         name = f"carrel_{version}_amd64.deb"
         made.put(pathlib.Path(directory) / version / name, f"/carrel/packages/{name}")
@@ -58,5 +59,5 @@ def package_payload(directory, module="test_package.py", words=()):
 
 
 def command(words=()):
-    """Runs the tests whose names contain one of the words; all of them where there is no word."""
-    return shlex.join(["python3", "/carrel/tests/host/guest/runner.py", *words])
+    """Runs the tests whose names contain one of the words; all of them where there is no word. Or as runner.py says."""
+    return shlex.join(["timeout", "--kill-after=10", str(SECONDS), "python3", "/carrel/tests/host/guest/runner.py", *words])

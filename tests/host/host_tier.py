@@ -23,12 +23,9 @@ import parts  # noqa: E402
 import vm  # noqa: E402
 
 KERNELS = ("6.1", "newest")
-# Chromium and dockerd compute for minutes in an emulated machine, sometimes seven without an end: CARREL_VM_WORKLOADS=1
-# has them there, too.
-WORKLOADS = bool(os.environ.get("CARREL_VM_WORKLOADS"))
-# On 6.1 the end of the package has not been seen to end within five minutes: CARREL_VM_ALL=1 has it there.
-TO_THE_END_ON = KERNELS if os.environ.get("CARREL_VM_ALL") else KERNELS[1:]
-SECONDS_EACH = 1200  # three to six minutes where nothing else runs
+SECONDS_EACH = 1200  # of a machine; two or three minutes where nothing else runs
+MACHINES = 2  # at the same time: each has as many processors as this computer, and uses half of them
+reporting = threading.Lock()
 
 
 def results(lines):
@@ -65,48 +62,58 @@ def packages(report):
     return directory
 
 
-def run_on(kernel, payload, report, **machine_options):
+def run_on(kernel, what, payload, report, **machine_options):
+    """One machine; WHAT names its results."""
     begun, machine = time.monotonic(), vm.Machine(kernel, **machine_options)
+    directory = parts.CACHE / f"results-{kernel}-{what}"
+    shutil.rmtree(directory, ignore_errors=True)
     reader, writer = os.pipe()
     status = []
     with open(reader, errors="replace") as lines:
         def boot():
             with open(writer, "wb") as stream:
-                status.append(machine.run(payload, SECONDS_EACH, parts.CACHE / f"results-{kernel}", stdout=stream))
+                status.append(machine.run(payload, SECONDS_EACH, directory, stdout=stream))
 
         thread = threading.Thread(target=boot)
         thread.start()
         all_ok, count = True, 0
         for name, ok, seconds, output in results(lines):
-            report(f"host {kernel}: {name}", ok, seconds, output)
-            if ok and output:  # figures
-                print("".join(f"     | {line}\n" for line in output.splitlines()), end="", flush=True)
+            with reporting:
+                report(f"host {kernel}: {name}", ok, seconds, output)
+                if ok and output:  # figures
+                    print("".join(f"     | {line}\n" for line in output.splitlines()), end="", flush=True)
             all_ok, count = all_ok and ok, count + 1
         thread.join()
     if count == 0 or (status != [0] and all_ok):
-        report(f"host {kernel}", False, time.monotonic() - begun, f"exit code {status}; see {parts.CACHE}/results-{kernel}")
+        report(f"host {kernel} {what}", False, time.monotonic() - begun, f"exit code {status}; see {directory}")
 
 
 def run(root, report):
     """ROOT: a tree that `meson install --destdir` made. REPORT(name, ok, seconds, output) is called for each test."""
     subprocess.run([str(parts.TOP / "tools/deps"), "vm"], check=True)
+    # What measures how a neighbour fares, beside nothing else.
     for kernel in KERNELS:
-        run_on(kernel, guest_tests.payload(guest_tests.command(), root), report)
-    # Both are made of packages, and neither is measured.
-    with concurrent.futures.ThreadPoolExecutor(1) as builder:
-        disk = builder.submit(images.disk, root) if WORKLOADS else None
-        made = packages(report)
-    if made is None:
-        return
+        run_on(kernel, "alone", guest_tests.payload(guest_tests.command(["--alone"]), root), report)
+    # The rest waits as much as it computes: two machines at a time, those that take longest first.
+    with concurrent.futures.ThreadPoolExecutor(MACHINES) as pool:
+        made, disk = pool.submit(packages, report), pool.submit(images.disk, root)
+        rest = guest_tests.payload(guest_tests.command(["--together"]), root)
 
-    def package(kernel):
-        words = () if kernel in TO_THE_END_ON else [f"package.test_{i}_" for i in range(1, 8)]
-        run_on(kernel, guest_tests.package_payload(made, words=words), report, images=disk.result() if disk else None)
-        run_on(kernel, guest_tests.package_payload(made, "test_power.py"), report, reboots=True)
+        def together(kernel):
+            run_on(kernel, "together", rest, report)
 
-    # These wait more than they compute, and measure nothing: side by side.
-    with concurrent.futures.ThreadPoolExecutor(len(KERNELS)) as pool:
-        list(pool.map(package, KERNELS))
+        def package(kernel):
+            if made.result():
+                run_on(kernel, "package", guest_tests.package_payload(made.result()), report, images=disk.result())
+
+        def power(kernel):
+            if made.result():
+                run_on(kernel, "power", guest_tests.package_payload(made.result(), "test_power.py"), report, reboots=True)
+
+        begun = [pool.submit(together, kernel) for kernel in KERNELS]
+        begun += [pool.submit(job, kernel) for job in (package, power) for kernel in KERNELS]
+        for job in [made, disk, *begun]:
+            job.result()
 
 
 def main():

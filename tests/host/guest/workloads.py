@@ -40,9 +40,14 @@ def images_disk():
                  if (disk / "serial").read_text().strip() == "images"), None)
 
 
+def stop_services():
+    # That a socket can start them again need not be said.
+    subprocess.run(["systemctl", "stop", *SERVICES], check=True, stderr=subprocess.DEVNULL)
+
+
 def put_images(disk):
     """What `carrel image build` would have made here, had the guest a network and an hour."""
-    subprocess.run(["systemctl", "stop", *SERVICES], check=True)
+    stop_services()
     DISK.mkdir()
     subprocess.run(["mount", disk, DISK], check=True)
     subprocess.run(["mount", "--bind", DISK / "rootfs", STORE], check=True)
@@ -51,7 +56,7 @@ def put_images(disk):
         template = json.loads((TEMPLATES / f"{name}.json").read_text())
         template["image"] = image
         template["limits"]["cpus"] = 2
-        template["readiness"].update(timeout_seconds=int(scaled(30)), interval_ms=500)
+        template["readiness"].update(timeout_seconds=int(scaled(4)), interval_ms=500)
         template["liveness"] = None
         if name == "browser":
             template["command"] = [SHELL, *template["command"][1:], PAGE]
@@ -61,7 +66,7 @@ def put_images(disk):
 
 def take_images():
     """Also after half of the other."""
-    subprocess.run(["systemctl", "stop", *SERVICES], check=True)
+    stop_services()
     for name, image in IMAGES_OF.items():
         (TEMPLATES / f"{PREFIX}{name}.json").unlink(missing_ok=True)
         (IMAGES / f"{image}.json").unlink(missing_ok=True)
@@ -72,17 +77,25 @@ def take_images():
 
 @contextlib.contextmanager
 def session_of(name):
-    """A ready session and a connection; how long it took is printed."""
+    """A ready session and a connection; how long it took is printed, and what the session said when something fails."""
     begun = time.monotonic()
     client = Client(API)
-    session = client.call("session.create", template=f"{PREFIX}{name}", id=name)
-    print(f"{name}: ready after {time.monotonic() - begun:.1f} s")
     try:
+        session = client.call("session.create", template=f"{PREFIX}{name}", id=name)
+        print(f"{name}: ready after {time.monotonic() - begun:.1f} s")
         yield client, session
+    except BaseException:
+        print(f"{name}: failed after {time.monotonic() - begun:.1f} s; what it said:\n{log_of(name)}")
+        raise
     finally:
-        client.call("session.remove", session=name)
         client.close()
+        subprocess.run(["carrel", "remove", name], check=True, timeout=scaled(2), stdout=subprocess.DEVNULL)
         print(f"{name}: gone after {time.monotonic() - begun:.1f} s")
+
+
+def log_of(name):
+    return subprocess.run(["carrel", "logs", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=scaled(2)).stdout
 
 
 class Workloads:
@@ -102,7 +115,7 @@ class Workloads:
     def docker(self, client):
         """Limits of nested containers, which the session's own controllers enforce."""
         def shell(script):
-            return client.call("exec.run", session="dind", command=["bash", "-c", script], timeout_seconds=20)
+            return client.call("exec.run", session="dind", command=["bash", "-c", script], timeout_seconds=4)
 
         made = shell(MAKE_BUSYBOX)
         self.assertEqual(made["exit_code"], 0, made)
@@ -117,8 +130,8 @@ class Workloads:
 
     def browser(self, base):
         def get(path):
-            with urllib.request.urlopen(base + path, timeout=scaled(10)) as answer:
+            with urllib.request.urlopen(base + path, timeout=scaled(2)) as answer:
                 return json.load(answer)
 
         self.assertIn("Chrome", get("/json/version")["Browser"])
-        wait_until(lambda: "carrel" in [page["title"] for page in get("/json/list")], 10, "the page's title")
+        wait_until(lambda: "carrel" in [page["title"] for page in get("/json/list")], 3, "the page's title")
