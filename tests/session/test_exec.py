@@ -230,7 +230,16 @@ class Exec(unittest.TestCase):
         self.assertLess(time.monotonic() - begun, scaled(5))
         self.assertEqual(error.data["result"]["stdout"], "so far\n")
         self.assertIsNone(error.data["result"]["exit_code"])
-        wait_until(lambda: "sleep 7777" not in self.run_in("ps", "-o", "args")["stdout"], 4, "the group is gone")
+        left = []
+
+        def gone():
+            left[:] = [line for line in self.run_in("ps", "-o", "pid,ppid,pgid,stat,args")["stdout"].splitlines() if "7777" in line]
+            return not left
+
+        try:
+            wait_until(gone, 4, "the group is gone")
+        except AssertionError as e:
+            raise AssertionError("\n".join(left)) from e
 
     def test_limit_per_session(self):
         clients = [self.host.client() for _ in range(4)]

@@ -146,6 +146,8 @@ class Processor(LimitedHost):
     def test_pause_stops_it(self):
         self.hostile("spin", "1")
         self.client.call("session.pause", session="hostile")
+        # What it used until it came to rest is counted a moment later.
+        self.wait(lambda: self.shares("hostile", seconds=0.1)[0] == [0], "it rests")
         (share,), _ = self.shares("hostile", seconds=1.0)
         self.assertEqual(share, 0)
 
