@@ -265,6 +265,7 @@ void init_link_kill(struct init_link *link, uint64_t id)
 {
 	const struct init_exec exec = { .id = id };
 
-	init_link_signal(link, &exec, SIGKILL, false);
+	/* Whom the first reaches may have been reaped when the second comes, and its group is not known by then. */
 	init_link_signal(link, &exec, SIGKILL, true);
+	init_link_signal(link, &exec, SIGKILL, false);
 }

@@ -192,10 +192,16 @@ void exec_signal(struct serve *serve, struct msg *msg)
 	const struct init_signal *request = (const void *)msg->bytes;
 	const struct exec *exec = find_heard(serve, request->exec);
 	struct init_done done = { 0 };
+	bool lives = exec && exec->state != EXEC_ENDED && exec->state != EXEC_TOLD;
 
 	msg_init(&done.header, INIT_SIGNAL | MSG_REPLY, msg->header.id, sizeof(done));
-	/* A command leads the process group with its own number, or has not got to that: then there is no such group. */
-	if (!exec || exec->state == EXEC_ENDED || exec->state == EXEC_TOLD)
+	/*
+	 * A command leads the process group with its own number, or has not got to that: then there is no such group. One
+	 * that is killed first does not get to it, and keeps the number until it is reaped.
+	 */
+	if (lives && request->group && request->signal == SIGKILL)
+		kill(exec->pid, SIGKILL);
+	if (!lives)
 		err_set(&done.err, -ESRCH, "signal", "command %llu", (unsigned long long)request->exec);
 	else if (kill(request->group ? -exec->pid : exec->pid, request->signal) < 0)
 		err_set(&done.err, -errno, "signal", "command %llu", (unsigned long long)request->exec);
