@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent / "session"))
 import carrel_host  # noqa: E402
 
 CLIENTS, PROBES, INITS, RESTARTS = 16, 60, 50, 5
+REST_SECONDS, REST_CPU_MS = 0.5, 5
 BASE_BYTES, SESSION_BYTES, INIT_BYTES = 16_000_000, 8 << 10, 64 << 10
 
 
@@ -51,9 +52,17 @@ class Density:
     def memory(self):
         return sum(pss_bytes(pid) for pid in self.daemons())
 
+    def rest(self):
+        """Waits until what many creations have left to do is done: networks made ahead, the registry brought to the disk."""
+        before = None
+        while before is None or sum(map(cpu_ms, self.daemons())) - before > REST_CPU_MS:
+            before = sum(map(cpu_ms, self.daemons()))
+            time.sleep(REST_SECONDS)
+
     def create(self):
         """Medians of one creation after the other: as its caller sees it, and CPU time of the daemons."""
         took, cpu = [], []
+        self.rest()
         for i in range(PROBES):
             before, begun = sum(map(cpu_ms, self.daemons())), time.monotonic()
             self.client.call("session.create", template="minimal", id=f"probe-{i}")
