@@ -108,7 +108,8 @@ class Metrics(unittest.TestCase):
         return parse(answer["text"])
 
     def test_what_happened(self):
-        before = self.scrape()
+        # Who has waited for the API to answer has hung up, which is heard in a moment.
+        before = wait_until(lambda: (now := self.scrape())[("carrel_connections",)] == 1 and now, what="one connection")
         first = self.client.call("session.create", template="minimal")["id"]
         second = self.client.call("session.create", template="minimal")["id"]
         with self.assertRaises(RpcError):
