@@ -20,7 +20,7 @@ struct empty {
 static int mount_empty(struct empty *empty)
 {
 	const unsigned long attrs = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-	static const char *const dirs[] = { "proc", "sys", PLAN_STAGE + 1 };
+	static const char *const dirs[] = { "proc", "sys", &PLAN_STAGE[1] };
 
 	empty->doing = "mounts of the host";
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)

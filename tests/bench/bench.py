@@ -7,7 +7,7 @@
   whole     both
   browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host and one
             of a pool, kept ready
-  exec      from exec.run of busybox's true, in a session that is there, to its answer; beside a process in that session that
+  exec      from exec.run of the smallest program there is, in a session that is there, to its answer; beside a process in that session that
             starts the same program itself ("floor"), and beside exec in a container of the peers'
   docker    from the request to what "docker info" prints, beside a dockerd that is started by hand in a session that is
             there: in the same namespaces, on the same kind of disk
@@ -64,7 +64,8 @@ def percentile(values, percent):
 def compile_helpers(directory):
     subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / "stamp", HERE / "stamp.c"], check=True)
     subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", directory / "launch", HERE / "launch.c"], check=True)
-    subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / "spawn", HERE / "spawn.c"], check=True)
+    for program in "spawn", "true":
+        subprocess.run(["musl-gcc", "-O2", "-static", "-o", directory / program, HERE / f"{program}.c"], check=True)
 
 
 def make_rootfs(directory):
@@ -72,7 +73,8 @@ def make_rootfs(directory):
     root = directory / "rootfs"
     for name in ("proc", "sys", "dev", "tmp", "bin"):
         (root / name).mkdir(parents=True)
-    shutil.copy(directory / "stamp", root / "stamp")
+    for program in "stamp", "true":
+        shutil.copy(directory / program, root / program)
     shutil.copy(shutil.which("busybox"), root / "bin/busybox")
     for path in (directory, root):
         path.chmod(0o755)
@@ -149,7 +151,7 @@ def run_carrel(client, n, figures):
         figures.add("whole", (gone - begun) / 1e6)
 
 
-TRUE = ["/bin/busybox", "true"]
+TRUE = ["/true"]
 SLEEP = ["/bin/busybox", "sleep", "1000"]
 
 
@@ -426,7 +428,7 @@ def main():
                                 images=("minimal", "host") if with_browser else ("minimal",))
         image = host.state_dir / "rootfs/stamp"
         shutil.copytree(host.state_dir / "rootfs/minimal", image, symlinks=True)
-        for program in ("stamp", "spawn"):
+        for program in ("stamp", "spawn", "true"):
             shutil.copy(directory / program, image / "0")
         host.start()
         client = host.client()
