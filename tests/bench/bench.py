@@ -229,6 +229,16 @@ def wait_for_cdp(url, process=None):
             time.sleep(0.002)
 
 
+def in_pairs(n, ours, bare):
+    """Both N times, of which now the one and now the other is first; the median of how many milliseconds ours takes longer."""
+    differences = []
+    for i in range(n):
+        before = bare() if i % 2 else None
+        took = ours()
+        differences.append(took - (before or bare()))
+    return statistics.median(differences)
+
+
 def group_exists(group):
     try:
         os.killpg(group, 0)
@@ -248,19 +258,23 @@ def run_bare_browser(command, figures):
              "--remote-debugging-port=9333"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             env={"PATH": "/usr/bin:/bin", "HOME": profile, "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": profile})
         wait_for_cdp("http://127.0.0.1:9333", process)
-        figures.add("browser", (time.monotonic() - begun) * 1e3)
+        ms = (time.monotonic() - begun) * 1e3
+        figures.add("browser", ms)
         # Only when all of it is gone does nobody write to the profile any more.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         carrel_host.wait_until(lambda: not group_exists(process.pid), what="the bare browser is gone")
+    return ms
 
 
 def run_carrel_browser(client, figures):
     begun = time.monotonic()
     session = client.call("session.create", template="browser-host")
     wait_for_cdp(session["cdp_url"])
-    figures.add("browser", (time.monotonic() - begun) * 1e3)
+    ms = (time.monotonic() - begun) * 1e3
+    figures.add("browser", ms)
     client.call("session.remove", session=session["id"])
+    return ms
 
 
 def run_claims(client, n, figures):
@@ -283,43 +297,37 @@ end=$EPOCHREALTIME
 echo $((${end/./} - ${start/./}))"""
 
 
-def run_docker(client):
+def run_docker(client, figures):
     begun = time.monotonic()
     session = client.call("session.create", template="dind")
     result = client.call("exec.run", session=session["id"], command=["docker", "info"])
     ms = (time.monotonic() - begun) * 1000
     client.call("session.remove", session=session["id"])
     assert result["exit_code"] == 0, result
+    figures.add("docker", ms)
     return ms
 
 
-def run_bare_docker(client):
+def run_bare_docker(client, figures):
     session = client.call("session.create", template="by-hand")
     result = client.call("exec.run", session=session["id"], command=["bash", "-c", BARE_DOCKERD])
     client.call("session.remove", session=session["id"])
     assert result["exit_code"] == 0, result
-    return int(result["stdout"]) / 1000
+    ms = int(result["stdout"]) / 1000
+    figures.add("docker", ms)
+    return ms
 
 
 def run_dockers(rounds, carrel_figures, bare_figures):
-    """On a host of its own, whose state is on a disk. One session at a time, in pairs of which now the one and now the
-    other is first; the median of what carrel's took longer."""
+    """On a host of its own, whose state is on a disk, one session at a time; how much longer carrel's take."""
     carrel_dind = sys.modules["carrel_dind"]
     by_hand = carrel_dind.template(command=["/bin/sleep", "infinity"], readiness=None, liveness=None)
     host = carrel_dind.DindHost(templates={"by-hand": by_hand})
     try:
         host.start()
         client = host.client()
-        run_docker(client), run_bare_docker(client)  # these find cold caches
-        differences = []
-        for i in range(rounds):
-            bare = run_bare_docker(client) if i % 2 else None
-            ours = run_docker(client)
-            bare = bare or run_bare_docker(client)
-            carrel_figures.add("docker", ours)
-            bare_figures.add("docker", bare)
-            differences.append(ours - bare)
-        return statistics.median(differences)
+        run_docker(client, Figures()), run_bare_docker(client, Figures())  # these find cold caches
+        return in_pairs(rounds, lambda: run_docker(client, carrel_figures), lambda: run_bare_docker(client, bare_figures))
     finally:
         host.close()
 
@@ -445,9 +453,8 @@ def main():
             command = host.template("browser-host")["command"]
             run_carrel_browser(client, Figures())
             run_bare_browser(command, Figures())
-            for _ in range(browsers):
-                run_carrel_browser(client, figures["carrel"])
-                run_bare_browser(command, figures["bare"])
+            longer_browser = in_pairs(browsers, lambda: run_carrel_browser(client, figures["carrel"]),
+                                      lambda: run_bare_browser(command, figures["bare"]))
             run_claims(client, browsers, figures["pool"])
         bursts = run_burst(host, burst, 32)
         files = run_files(host, 1 << 26 if args.quick else 1 << 30)
@@ -457,6 +464,8 @@ def main():
         longer = run_dockers(browsers, figures["carrel"], figures["bare"])
         results = {name: f.summary() for name, f in figures.items() if f.values}
         print(table(results, "carrel"))
+        if with_browser:
+            print(f"browser: from the request to the first answer {longer_browser:+.0f} ms beside the bare one (median of pairs)")
         print(f"docker: from the request to docker info {longer:+.0f} ms beside dockerd by hand (median of pairs)")
         print(f"burst: {bursts['sessions']} sessions, {bursts['at_once']} at once: {bursts['created_per_second']} created, "
               f"{bursts['removed_per_second']} removed a second")
