@@ -142,14 +142,23 @@ def tier_session():
             python_module("session", test)
 
 
-def tier_host():
-    """carrel in virtual machines with systemd and every cgroup controller, on the oldest and the newest Linux."""
+def in_machines(name, run_tier):
     sys.path.insert(0, str(TOP / "tests/host"))
     import host_tier
     try:
-        host_tier.run(BUILD / "root", report)
+        getattr(host_tier, run_tier)(BUILD / "root", report)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as e:
-        report("host", False, 0, str(e))
+        report(name, False, 0, str(e))
+
+
+def tier_host():
+    """carrel in virtual machines with systemd and every cgroup controller, on the oldest and the newest Linux."""
+    in_machines("host", "run")
+
+
+def tier_package():
+    """Its Debian package there, from its installation through upgrades and power cuts to its removal."""
+    in_machines("package", "run_package")
 
 
 def tier_fuzz():
@@ -190,7 +199,7 @@ def tier_bench():
 
 
 TIERS = {"build": tier_build, "unit": tier_unit, "docs": tier_docs, "session": tier_session, "host": tier_host,
-         "fuzz": tier_fuzz, "demo": tier_demo, "bench": tier_bench}
+         "package": tier_package, "fuzz": tier_fuzz, "demo": tier_demo, "bench": tier_bench}
 
 
 def main():
@@ -200,8 +209,9 @@ def main():
             print(f"no tier {name!r}; there are {', '.join(TIERS)}", file=sys.stderr)
             return 2
     begun = time.monotonic()
-    fuzzing = None
+    fuzzing, times = None, []
     for name in chosen:
+        tier_begun = time.monotonic()
         print(f"--- {name}", flush=True)
         if name == "session" and "fuzz" in chosen:
             fuzzing = threading.Thread(target=tier_fuzz)
@@ -210,7 +220,8 @@ def main():
             fuzzing.join()
         elif TIERS[name]() is False:
             break
-    print(f"--- {time.monotonic() - begun:.0f} s")
+        times.append(f"{name} {time.monotonic() - tier_begun:.0f}")
+    print(f"--- {time.monotonic() - begun:.0f} s: {', '.join(times)}")
     for name in failed:
         print(f"FAILED {name}")
     print(f"{passed} passed, {len(failed)} failed")

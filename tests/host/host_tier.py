@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The host tier of the tests: carrel under systemd, with every cgroup controller, on the oldest and the newest Linux.
+"""The two tiers of the tests that run in virtual machines, on the oldest and the newest Linux: carrel with every cgroup
+controller (run()), and its Debian package under systemd, from its installation through power cuts to its removal
+(run_package()).
 
-tests/run.py calls run(); by itself it prints what it is told.
+tests/run.py calls them; by itself this runs both and prints what it is told.
 """
 
 import concurrent.futures
@@ -94,26 +96,28 @@ def run(root, report):
     # What measures how a neighbour fares, beside nothing else.
     for kernel in KERNELS:
         run_on(kernel, "alone", guest_tests.payload(guest_tests.command(["--alone"]), root), report)
-    # The rest waits as much as it computes: two machines at a time, those that take longest first.
+    # The rest waits as much as it computes: two machines at a time.
+    rest = guest_tests.payload(guest_tests.command(["--together"]), root)
+    with concurrent.futures.ThreadPoolExecutor(MACHINES) as pool:
+        for job in [pool.submit(run_on, kernel, "together", rest, report) for kernel in KERNELS]:
+            job.result()
+
+
+def run_package(root, report):
+    """As run()."""
+    subprocess.run([str(parts.TOP / "tools/deps"), "vm"], check=True)
     with concurrent.futures.ThreadPoolExecutor(MACHINES) as pool:
         made, disk = pool.submit(packages, report), pool.submit(images.disk, root)
-        rest = guest_tests.payload(guest_tests.command(["--together"]), root)
-
-        def together(kernel):
-            run_on(kernel, "together", rest, report)
 
         def package(kernel):
-            if made.result():
-                run_on(kernel, "package", guest_tests.package_payload(made.result()), report, images=disk.result())
+            run_on(kernel, "package", guest_tests.package_payload(made.result()), report, images=disk.result())
 
         def power(kernel):
-            if made.result():
-                run_on(kernel, "power", guest_tests.package_payload(made.result(), "test_power.py"), report, reboots=True)
+            run_on(kernel, "power", guest_tests.package_payload(made.result(), "test_power.py"), report, reboots=True)
 
-        begun = [pool.submit(together, kernel) for kernel in KERNELS]
-        begun += [pool.submit(job, kernel) for job in (package, power) for kernel in KERNELS]
-        for job in [made, disk, *begun]:
-            job.result()
+        if made.result() and disk.result():
+            for job in [pool.submit(job, kernel) for job in (package, power) for kernel in KERNELS]:
+                job.result()
 
 
 def main():
@@ -125,7 +129,9 @@ def main():
             failed.append(name)
             print(output)
 
-    run(sys.argv[1] if len(sys.argv) > 1 else parts.TOP / "build/root", report)
+    root = sys.argv[1] if len(sys.argv) > 1 else parts.TOP / "build/root"
+    run(root, report)
+    run_package(root, report)
     return 1 if failed else 0
 
 
