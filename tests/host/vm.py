@@ -15,12 +15,14 @@ import sys
 import tarfile
 import tempfile
 import termios
+import time
 import uuid
 
 import parts
 
 TIMED_OUT, NO_REPORT = 124, 125  # exit codes beside those of the command
 RESULTS_BYTES = 512 << 20  # room for what comes back; sparse
+BOOT_SECONDS, BOOTS = 150, 3  # ten or twenty seconds where nothing else runs
 TIME_SCALE = 25  # the guest's time limits, beside those of real hardware
 
 # Without the mitigations of a processor that is not there; names of interfaces as they were given. Without a look at
@@ -103,14 +105,33 @@ class Machine:
         return status
 
     def _boot(self, directory, seconds, stdin, stdout):
-        """True when the machine has ended by itself."""
+        """True when the machine has ended by itself. Now and then a kernel hangs in the emulator before it has started
+        anything of ours: such a machine is begun again."""
+        for left in reversed(range(BOOTS)):
+            ended = self._boot_once(directory, seconds, stdin, stdout, may_hang=left == 0 or seconds <= BOOT_SECONDS)
+            if ended is not None:
+                return ended
+            print(f"vm: {self.kernel.name} did not come up within {BOOT_SECONDS} s; beginning again", file=sys.stderr, flush=True)
+        return False
+
+    def _boot_once(self, directory, seconds, stdin, stdout, may_hang):
+        """Whether it has ended by itself; None: it has not come up in time, and may not hang."""
         saved = termios.tcgetattr(stdin) if stdin is not subprocess.DEVNULL and os.isatty(stdin) else None
         # It ends with us, however that is.
+        (directory / "here").write_bytes(b"")
         command = ["setpriv", "--pdeathsig", "KILL", str(self.qemu), *self._arguments(directory)]
         with open(directory / "qemu.log", "wb") as log:
             process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=log,
                                        env={**os.environ, "TMPDIR": str(directory)})
+        begun = time.monotonic()
         try:
+            while not may_hang and not (directory / "here").stat().st_size:
+                try:
+                    process.wait(1)
+                    return True
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() - begun > BOOT_SECONDS:
+                        return None
             process.wait(seconds)
             return True
         except subprocess.TimeoutExpired:
@@ -128,7 +149,7 @@ class Machine:
             "-kernel", str(self.kernel / "vmlinuz"), "-initrd", str(self.kernel / "initrd"),
             "-append", f"{COMMAND_LINE} {self.append}",
             "-serial", f"file:{directory / 'console'}",
-            "-chardev", "stdio,id=stream,signal=off", "-serial", "chardev:stream",
+            "-chardev", "stdio,id=stream,signal=off", "-serial", "chardev:stream", "-serial", f"file:{directory / 'here'}",
             *self._disk("root", self._root_disk(), "snapshot=on" if not self.disk else "snapshot=off"),
             *self._disk("modules", self.kernel / "modules.ext4", "readonly=on"),
             *self._disk("payload", directory / "payload", "readonly=on"),
