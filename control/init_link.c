@@ -265,7 +265,6 @@ void init_link_kill(struct init_link *link, uint64_t id)
 {
 	const struct init_exec exec = { .id = id };
 
-	/* Whom the first reaches may have been reaped when the second comes, and its group is not known by then. */
+	/* Init kills the command and its group at once: after the command has been reaped its group is not known. */
 	init_link_signal(link, &exec, SIGKILL, true);
-	init_link_signal(link, &exec, SIGKILL, false);
 }

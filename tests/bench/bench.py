@@ -7,8 +7,8 @@
   whole     both
   browser   from the request to the first answer of the browser's debugging port, beside the bare browser on the host and one
             of a pool, kept ready
-  exec      from exec.run of the smallest program there is, in a session that is there, to its answer; beside a process in that session that
-            starts the same program itself ("floor"), and beside exec in a container of the peers'
+  exec      from exec.run of the smallest program there is, in a session that is there, to its answer; beside a process in
+            that session that starts the same program itself ("floor"), and beside exec in a container of the peers'
   docker    from the request to what "docker info" prints, beside a dockerd that is started by hand in a session that is
             there: in the same namespaces, on the same kind of disk
   burst     many sessions at once: how many a second

@@ -6,12 +6,6 @@
 
 #include "wire/files.h"
 
-static void put(int sock, void *msg, uint16_t op, uint64_t id, size_t size)
-{
-	msg_init(msg, op, id, size);
-	assert_int_equal(msg_send(sock, msg, NULL, 0), 0);
-}
-
 void fake_files_start(struct fake_host *host, struct fake_session *session, struct msg *msg)
 {
 	struct init_started started = { .err = host->exec_error, .pid = 3 };
@@ -23,7 +17,7 @@ void fake_files_start(struct fake_host *host, struct fake_session *session, stru
 		msg->fds[1] = -1;
 		session->files = child;
 	}
-	put(session->init, &started, INIT_FILES | MSG_REPLY, msg->header.id, sizeof(started));
+	fake_put(session->init, &started, INIT_FILES | MSG_REPLY, msg->header.id, sizeof(started), NULL, 0);
 }
 
 static void child_free(struct fake_files *child)
@@ -60,12 +54,12 @@ static void answer(const struct fake_host *host, struct fake_files *child, const
 		done.n_bytes = INT64_MAX;
 		break;
 	case FILES_TWICE:
-		put(child->channel, &done, op | MSG_REPLY, id, sizeof(done));
+		fake_put(child->channel, &done, op | MSG_REPLY, id, sizeof(done), NULL, 0);
 		break;
 	case FILES_WELL:
 		break;
 	}
-	put(child->channel, &done, op | MSG_REPLY, id, sizeof(done));
+	fake_put(child->channel, &done, op | MSG_REPLY, id, sizeof(done), NULL, 0);
 }
 
 bool fake_files_serve(struct fake_host *host, struct fake_session *session)

@@ -170,6 +170,20 @@ bool fake_files_serve(struct fake_host *host, struct fake_session *session);
 size_t fake_files_count(const struct fake_session *session);
 void fake_files_free(struct fake_session *session);
 
+/* ---- fake_init.c ---- */
+
+/* Serves one request of control's. True when there was any. */
+bool fake_init_serve(struct fake_host *host, struct fake_session *session);
+/* Says what is left to say of INIT_LIST, as far as it can be sent. */
+void fake_init_list(const struct fake_host *host, struct fake_session *session);
+/* STRINGS with a space between, the caller's. */
+char *fake_join(char *const *strings);
+
+/* ---- fake_super.c ---- */
+
+/* Sends MSG, whose header is filled in, to control. */
+void fake_put(int sock, void *msg, uint16_t op, uint64_t id, size_t size, const int *fds, size_t n_fds);
+
 /* ---- fake_spawner.c ---- */
 
 /* INIT_SPAWNER; the channel is taken out of MSG. */

@@ -6,12 +6,6 @@
 
 #include <signal.h>
 
-static void put(int sock, void *msg, uint16_t op, uint64_t id, size_t size)
-{
-	msg_init(msg, op, id, size);
-	assert_int_equal(msg_send(sock, msg, NULL, 0), 0);
-}
-
 void fake_spawner_start(struct fake_host *host, struct fake_session *session, struct msg *msg)
 {
 	struct init_started started = { .pid = 3 };
@@ -23,9 +17,9 @@ void fake_spawner_start(struct fake_host *host, struct fake_session *session, st
 		session->spawner = steal_fd(&msg->fds[0]);
 		session->spawner_id = msg->header.id;
 	}
-	put(session->init, &started, INIT_SPAWNER | MSG_REPLY, msg->header.id, sizeof(started));
+	fake_put(session->init, &started, INIT_SPAWNER | MSG_REPLY, msg->header.id, sizeof(started), NULL, 0);
 	if (host->spawner_fault == SPAWNER_UNASKED)
-		put(session->spawner, &started, INIT_EXEC | MSG_REPLY, 0, sizeof(started));
+		fake_put(session->spawner, &started, INIT_EXEC | MSG_REPLY, 0, sizeof(started), NULL, 0);
 }
 
 void fake_spawner_end(struct fake_session *session, int signal)
@@ -35,7 +29,7 @@ void fake_spawner_end(struct fake_session *session, int signal)
 	close_fdp(&session->spawner);
 	session->spawner_id = 0;
 	session->n_spawners_ended++;
-	put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev));
+	fake_put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
 }
 
 static void carry_out(const struct fake_host *host, struct fake_session *session, const struct msg *order)
@@ -43,10 +37,10 @@ static void carry_out(const struct fake_host *host, struct fake_session *session
 	struct init_started started = { .pid = 4 };
 	struct init_ev_exited ev = { .exec = order->header.id, .exit_code = host->exec_exit_code };
 
-	put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev));
-	put(session->spawner, &started, INIT_EXEC | MSG_REPLY, order->header.id, sizeof(started));
+	fake_put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
+	fake_put(session->spawner, &started, INIT_EXEC | MSG_REPLY, order->header.id, sizeof(started), NULL, 0);
 	if (host->spawner_fault == SPAWNER_TWICE)
-		put(session->spawner, &started, INIT_EXEC | MSG_REPLY, order->header.id, sizeof(started));
+		fake_put(session->spawner, &started, INIT_EXEC | MSG_REPLY, order->header.id, sizeof(started), NULL, 0);
 }
 
 static void lie(enum spawner_fault fault, struct fake_session *session, const struct msg *order)
@@ -59,10 +53,10 @@ static void lie(enum spawner_fault fault, struct fake_session *session, const st
 		assert_int_equal(write(session->spawner, "rubbish", 7), 7);
 		break;
 	case SPAWNER_WRONG_OP:
-		put(session->spawner, &started, INIT_SPAWNER | MSG_REPLY, id, sizeof(started));
+		fake_put(session->spawner, &started, INIT_SPAWNER | MSG_REPLY, id, sizeof(started), NULL, 0);
 		break;
 	case SPAWNER_WRONG_ID:
-		put(session->spawner, &started, INIT_EXEC | MSG_REPLY, id + 1, sizeof(started));
+		fake_put(session->spawner, &started, INIT_EXEC | MSG_REPLY, id + 1, sizeof(started), NULL, 0);
 		break;
 	case SPAWNER_HANGS_UP:
 		close_fdp(&session->spawner);

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-static void put(int sock, void *msg, uint16_t op, uint64_t id, size_t size, const int *fds, size_t n_fds)
+void fake_put(int sock, void *msg, uint16_t op, uint64_t id, size_t size, const int *fds, size_t n_fds)
 {
 	msg_init(msg, op, id, size);
 	assert_int_equal(msg_send(sock, msg, fds, n_fds), 0);
@@ -57,7 +57,7 @@ void fake_print(struct fake_session *session, const char *text)
 	struct init_plain grew = { 0 };
 	if (session->init >= 0 && session->n_watches > 0) {
 		session->n_watches = 0;
-		put(session->init, &grew, INIT_EV_OUTPUT, 0, sizeof(grew), NULL, 0);
+		fake_put(session->init, &grew, INIT_EV_OUTPUT, 0, sizeof(grew), NULL, 0);
 	}
 }
 
@@ -69,7 +69,7 @@ void fake_exit(struct fake_host *host _unused_, struct fake_session *session, in
 	session->ring->signal = signal;
 	session->ring->workload = exit_code >= 0 ? WORKLOAD_EXITED : WORKLOAD_SIGNALED;
 	if (session->init >= 0)
-		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
+		fake_put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
 }
 
 void fake_die(struct fake_host *host, struct fake_session *session)
@@ -80,7 +80,7 @@ void fake_die(struct fake_host *host, struct fake_session *session)
 	close_fdp(&session->init);
 	memcpy(exited.id, session->id, NAME_SIZE);
 	if (host->super >= 0)
-		put(host->super, &exited, SUPER_EV_EXITED, 0, sizeof(exited), NULL, 0);
+		fake_put(host->super, &exited, SUPER_EV_EXITED, 0, sizeof(exited), NULL, 0);
 }
 
 void fake_gone(struct fake_host *host, struct fake_session *session)
@@ -89,7 +89,7 @@ void fake_gone(struct fake_host *host, struct fake_session *session)
 
 	memcpy(gone.id, session->id, NAME_SIZE);
 	if (host->super >= 0)
-		put(host->super, &gone, SUPER_EV_GONE, 0, sizeof(gone), NULL, 0);
+		fake_put(host->super, &gone, SUPER_EV_GONE, 0, sizeof(gone), NULL, 0);
 	fake_drop(host, session);
 }
 
@@ -99,18 +99,6 @@ static void noted(struct fake_host *host, struct fake_session *session)
 	host->n_noted++;
 	if (session && session->ending && !host->hold_gone)
 		fake_gone(host, session);
-}
-
-static char *join_strings(char *const *strings)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-
-	for (; *strings; strings++)
-		fprintf(out, "%s ", *strings);
-	fclose(out);
-	return text;
 }
 
 /* Three connected descriptors of a session for control; the init's end says hello. */
@@ -135,18 +123,18 @@ static void connect_init(struct fake_host *host, struct fake_session *session, i
 		close_fdp(&session->init);
 		return;
 	}
-	put(session->init, &hello, INIT_EV_HELLO, 0, sizeof(hello), NULL, 0);
+	fake_put(session->init, &hello, INIT_EV_HELLO, 0, sizeof(hello), NULL, 0);
 	if (host->fault == FAULT_RUBBISH)
 		assert_int_equal(write(session->init, "rubbish", 7), 7);
 	if (host->fault == FAULT_TWO_HELLOS)
-		put(session->init, &hello, INIT_EV_HELLO, 0, sizeof(hello), NULL, 0);
+		fake_put(session->init, &hello, INIT_EV_HELLO, 0, sizeof(hello), NULL, 0);
 	if (host->fault == FAULT_UNASKED) {
 		struct init_done done = { 0 };
-		put(session->init, &done, INIT_SIGNAL | MSG_REPLY, boottime_ns() * 2, sizeof(done), NULL, 0);
+		fake_put(session->init, &done, INIT_SIGNAL | MSG_REPLY, boottime_ns() * 2, sizeof(done), NULL, 0);
 	}
 	if (host->fault == FAULT_BAD_EXIT) {
 		struct init_ev_exited ev = { .exit_code = 70000 };
-		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
+		fake_put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
 	}
 	if (host->fault == FAULT_CLOSE)
 		close_fdp(&session->init);
@@ -172,8 +160,8 @@ static struct fake_session *make(struct fake_host *host, const struct super_crea
 	session->ring->exit_code = host->workload_gone ? 4 : 0;
 	session->cgroup = open(host->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(spec_read(spec_fd, &spec), 0);
-	session->argv = join_strings(spec.argv);
-	session->envp = join_strings(spec.envp);
+	session->argv = fake_join(spec.argv);
+	session->envp = fake_join(spec.envp);
 	spec_release(&spec);
 	session->next = host->sessions;
 	host->sessions = session;
@@ -187,7 +175,7 @@ static void answer_create(struct fake_host *host, const struct super_create *req
 
 	host->n_creates++;
 	if (created.err.num < 0) {
-		put(host->super, &created, SUPER_CREATE | MSG_REPLY, request->header.id, sizeof(created), NULL, 0);
+		fake_put(host->super, &created, SUPER_CREATE | MSG_REPLY, request->header.id, sizeof(created), NULL, 0);
 		return;
 	}
 	struct fake_session *session = make(host, request, spec_fd);
@@ -205,7 +193,7 @@ static void answer_create(struct fake_host *host, const struct super_create *req
 	created.n_steps = 2;
 	created.steps[0] = (struct step_time){ .name = "slot", .ns = 20000 };
 	created.steps[1] = (struct step_time){ .name = "init", .ns = 1500000 };
-	put(host->super, &created, SUPER_CREATE | MSG_REPLY, request->header.id, sizeof(created), fds,
+	fake_put(host->super, &created, SUPER_CREATE | MSG_REPLY, request->header.id, sizeof(created), fds,
 		SUPER_FD_COUNT);
 	close(fds[SUPER_FD_INIT]);
 }
@@ -216,13 +204,13 @@ static void answer_done(struct fake_host *host, const struct msg_header *request
 
 	if (num < 0)
 		err_set(&done.err, num, "session", "fake");
-	put(host->super, &done, request->op | MSG_REPLY, request->id, sizeof(done), NULL, 0);
+	fake_put(host->super, &done, request->op | MSG_REPLY, request->id, sizeof(done), NULL, 0);
 }
 
 static void answer_list(struct fake_host *host, const struct msg_header *request)
 {
 	if (host->volumes.n > 0)
-		put(host->super, &host->volumes, SUPER_EV_VOLUMES, 0, sizeof(host->volumes), NULL, 0);
+		fake_put(host->super, &host->volumes, SUPER_EV_VOLUMES, 0, sizeof(host->volumes), NULL, 0);
 	for (struct fake_session *s = host->sessions; s; s = s->next) {
 		struct super_ev_session ev = { .state = s->ending ? SUPER_ENDING : SUPER_LIVE,
 			.limits = s->limits,
@@ -234,7 +222,7 @@ static void answer_list(struct fake_host *host, const struct msg_header *request
 		memcpy(ev.template, s->template, NAME_SIZE);
 		memcpy(ev.ipv4, (uint8_t[]){ 100, 96, 0, 6 }, 4);
 		connect_init(host, s, fds);
-		put(host->super, &ev, SUPER_EV_SESSION, 0, sizeof(ev), fds,
+		fake_put(host->super, &ev, SUPER_EV_SESSION, 0, sizeof(ev), fds,
 			s->ending || host->no_descriptors ? 1 : SUPER_FD_COUNT);
 		close(fds[SUPER_FD_INIT]);
 	}
@@ -247,7 +235,7 @@ static void answer_hello(struct fake_host *host, const struct super_hello *hello
 
 	copy_string(welcome.version, sizeof(welcome.version), hello->version);
 	memcpy(welcome.boot_id, host->control.boot_id, sizeof(welcome.boot_id));
-	put(host->super, &welcome, SUPER_HELLO | MSG_REPLY, hello->header.id, sizeof(welcome), NULL, 0);
+	fake_put(host->super, &welcome, SUPER_HELLO | MSG_REPLY, hello->header.id, sizeof(welcome), NULL, 0);
 	for (struct fake_session *s = host->sessions; s && host->exit_before_list; s = s->next)
 		if (s->ending)
 			fake_die(host, s);
@@ -258,7 +246,7 @@ static void answer_check(struct fake_host *host, const struct msg_header *reques
 	struct super_checked checked = { .n_items = 1 };
 
 	checked.items[0] = (struct check_item){ .name = "net.nftables", .state = CHECK_DEGRADED, .detail = "slow" };
-	put(host->super, &checked, SUPER_CHECK | MSG_REPLY, request->id, sizeof(checked), NULL, 0);
+	fake_put(host->super, &checked, SUPER_CHECK | MSG_REPLY, request->id, sizeof(checked), NULL, 0);
 }
 
 static void serve_session_op(struct fake_host *host, const struct super_named *request)
@@ -293,7 +281,7 @@ static void answer_set_limits(struct fake_host *host, const struct super_set_lim
 			session->limits.value[i] = request->limits.value[i];
 	if (session)
 		set.limits = session->limits;
-	put(host->super, &set, SUPER_SET_LIMITS | MSG_REPLY, request->header.id, sizeof(set), NULL, 0);
+	fake_put(host->super, &set, SUPER_SET_LIMITS | MSG_REPLY, request->header.id, sizeof(set), NULL, 0);
 }
 
 static void add_volumes(struct fake_host *host, const struct super_create *request)
@@ -336,7 +324,7 @@ static void answer_connect(struct fake_host *host, const struct super_named *req
 		return;
 	}
 	connect_init(host, session, fds);
-	put(host->super, &done, SUPER_CONNECT | MSG_REPLY, request->header.id, sizeof(done), &fds[SUPER_FD_INIT], 1);
+	fake_put(host->super, &done, SUPER_CONNECT | MSG_REPLY, request->header.id, sizeof(done), &fds[SUPER_FD_INIT], 1);
 	close(fds[SUPER_FD_INIT]);
 }
 
@@ -378,221 +366,15 @@ static bool serve_super(struct fake_host *host)
 	return true;
 }
 
-/* A connection to the listener, which reads nothing and answers at once. */
-static int connect_port(struct fake_host *host)
-{
-	struct sockaddr_in to = { .sin_family = AF_INET,
-		.sin_port = htons((uint16_t)host->http_port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_return_code(connect(fd, (const void *)&to, sizeof(to)), errno);
-	int server = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC);
-	assert_return_code(server, errno);
-	if (host->http_answer)
-		assert_int_equal(send(server, host->http_answer, strlen(host->http_answer), 0),
-			(int)strlen(host->http_answer));
-	shutdown(server, SHUT_WR);
-	/* Nothing that is unread may turn the end into a reset. */
-	char request[512];
-	if (host->http_answer)
-		recv(server, request, sizeof(request), MSG_DONTWAIT);
-	close(server);
-	return fd;
-}
-
-static void serve_connect(struct fake_host *host, struct fake_session *session, const struct msg *msg)
-{
-	struct init_done done = { 0 };
-	int pipe_fds[2] = { -1, -1 };
-	_close_ int fd = -1;
-
-	if (session->n_connects++ < host->refuse_connects)
-		err_set(&done.err, -ECONNREFUSED, "connect", "port");
-	else if (host->fault == FAULT_PIPE && pipe2(pipe_fds, O_CLOEXEC) == 0)
-		fd = pipe_fds[0];
-	else
-		fd = connect_port(host);
-	put(session->init, &done, INIT_CONNECT | MSG_REPLY, msg->header.id, sizeof(done), &fd, fd >= 0);
-	close_fd(pipe_fds[1]);
-}
-
-/* What the command would be, and be given. */
-static void keep_exec(struct fake_session *session, const struct msg *msg)
-{
-	struct spec spec;
-	char input[256];
-
-	free(session->exec_argv);
-	free(session->exec_envp);
-	free(session->exec_input);
-	assert_int_equal(spec_read(msg->fds[0], &spec), 0);
-	session->exec_argv = join_strings(spec.argv);
-	session->exec_envp = join_strings(spec.envp);
-	session->exec_header = *spec.header;
-	spec_release(&spec);
-	/* Control writes it before it lets go of its end, or after: what a pipe holds is there by then. */
-	struct pollfd readable = { .fd = msg->fds[1], .events = POLLIN };
-	ssize_t n = poll(&readable, 1, 0) == 1 ? read(msg->fds[1], input, sizeof(input)) : 0;
-	session->exec_input = strndup(input, n > 0 ? (size_t)n : 0);
-}
-
-/* A killed command ends of it. */
-static void serve_signal(struct fake_session *session, const struct init_signal *request)
-{
-	struct init_ev_exited ev = { .exec = request->exec, .exit_code = -1, .signal = request->signal };
-	struct init_done done = { 0 };
-
-	session->n_signals++;
-	put(session->init, &done, INIT_SIGNAL | MSG_REPLY, request->header.id, sizeof(done), NULL, 0);
-	if (session->spawner_id && request->exec == session->spawner_id) {
-		fake_spawner_end(session, request->signal);
-		return;
-	}
-	session->last_exec_signal = request->signal;
-	if (request->exec == session->last_exec && request->group && !session->frozen)
-		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
-}
-
-static void serve_exec(struct fake_host *host, struct fake_session *session, const struct msg *msg)
-{
-	struct init_started started = { .pid = 2 };
-	struct init_ev_exited ev = { .exec = msg->header.id, .exit_code = host->exec_exit_code };
-
-	session->n_execs++;
-	session->last_exec = msg->header.id;
-	keep_exec(session, msg);
-	started.err = host->exec_error;
-	if (started.err.num == 0 && host->exec_output)
-		assert_int_equal(
-			write(msg->fds[2], host->exec_output, strlen(host->exec_output)), strlen(host->exec_output));
-	if (started.err.num == 0 && host->exec_errors)
-		assert_int_equal(
-			write(msg->fds[3], host->exec_errors, strlen(host->exec_errors)), strlen(host->exec_errors));
-	put(session->init, &started, INIT_EXEC | MSG_REPLY, msg->header.id, sizeof(started), NULL, 0);
-	if (!host->silent_exec && started.err.num == 0)
-		put(session->init, &ev, INIT_EV_EXITED, 0, sizeof(ev), NULL, 0);
-}
-
-static void serve_start(struct fake_host *host, struct fake_session *session, const struct msg *msg)
-{
-	struct init_started started = { .pid = 2, .err = host->exec_error };
-
-	session->last_exec = msg->header.id;
-	memcpy(&session->start, msg->bytes, sizeof(session->start));
-	put(session->init, &started, INIT_START | MSG_REPLY, msg->header.id, sizeof(started), NULL, 0);
-}
-
-static void serve_attach(struct fake_session *session, struct msg *msg)
-{
-	struct init_done done = { 0 };
-
-	memcpy(&session->attach, msg->bytes, sizeof(session->attach));
-	for (size_t i = 0; i < msg->n_fds; i++) {
-		size_t place = session->n_attached++ % ARRAY_SIZE(session->attached_fds);
-		session->attached_fds[place] = steal_fd(&msg->fds[i]);
-	}
-	put(session->init, &done, INIT_ATTACH | MSG_REPLY, msg->header.id, sizeof(done), NULL, 0);
-}
-
-/* As much of the list as the socket takes. */
-static void go_on_with_list(const struct fake_host *host, struct fake_session *session)
-{
-	struct init_done done = { 0 };
-
-	if (!session->list_id || session->init < 0)
-		return;
-	for (; session->list_at < host->n_kept; session->list_at++)
-		if (msg_send(session->init, &host->kept[session->list_at].header, NULL, 0) < 0)
-			return;
-	put(session->init, &done, INIT_LIST | MSG_REPLY, session->list_id, sizeof(done), NULL, 0);
-	session->list_id = 0;
-}
-
-static void serve_stop(struct fake_host *host, struct fake_session *session, const struct init_stop *stop)
-{
-	struct init_done done = { 0 };
-
-	session->n_stops++;
-	session->last_stop_method = (int)stop->method;
-	session->last_stop_signal = stop->signal;
-	put(session->init, &done, INIT_STOP | MSG_REPLY, stop->header.id, sizeof(done), NULL, 0);
-	if (!host->deaf_stop && !session->frozen)
-		fake_exit(host, session, 0, 0);
-}
-
-static void serve_space(
-	const struct fake_host *host, const struct fake_session *session, const struct init_place *place)
-{
-	struct init_space space = host->spaces[place->place % ARRAY_SIZE(host->spaces)];
-
-	space.n_places = host->n_spaces;
-	if (host->n_spaces == 0)
-		space = (struct init_space){ .n_places = 1, .target = "/" };
-	if (!host->deaf_space)
-		put(session->init, &space, INIT_SPACE | MSG_REPLY, place->header.id, sizeof(space), NULL, 0);
-}
-
-static bool serve_init(struct fake_host *host, struct fake_session *session)
-{
-	struct init_done done = { 0 };
-	struct msg msg;
-
-	if (session->init < 0 || msg_recv(session->init, init_requests, n_init_requests, &msg) != 1)
-		return false;
-	switch (msg.header.op) {
-	case INIT_CONNECT:
-		serve_connect(host, session, &msg);
-		break;
-	case INIT_EXEC:
-		serve_exec(host, session, &msg);
-		break;
-	case INIT_START:
-		serve_start(host, session, &msg);
-		break;
-	case INIT_ATTACH:
-		serve_attach(session, &msg);
-		break;
-	case INIT_LIST:
-		session->list_id = msg.header.id;
-		session->list_at = 0;
-		break;
-	case INIT_SPACE:
-		serve_space(host, session, (const void *)msg.bytes);
-		break;
-	case INIT_FILES:
-		fake_files_start(host, session, &msg);
-		break;
-	case INIT_SPAWNER:
-		fake_spawner_start(host, session, &msg);
-		break;
-	case INIT_SIGNAL:
-		serve_signal(session, (const void *)msg.bytes);
-		break;
-	case INIT_STOP:
-		serve_stop(host, session, (const void *)msg.bytes);
-		break;
-	default:
-		session->n_watches += msg.header.op == INIT_WATCH_OUTPUT;
-		session->n_input_ends += msg.header.op == INIT_END_INPUT;
-		session->n_forgotten += msg.header.op == INIT_FORGET;
-		if (msg.header.op == INIT_WATCH_OUTPUT && host->deaf_watch)
-			break;
-		put(session->init, &done, msg.header.op | MSG_REPLY, msg.header.id, sizeof(done), NULL, 0);
-	}
-	msg_release(&msg);
-	return true;
-}
-
 void fake_serve(struct fake_host *host)
 {
 	while (serve_super(host))
 		;
 	for (struct fake_session *s = host->sessions, *next; s; s = next) {
 		next = s->next;
-		while (serve_init(host, s))
+		while (fake_init_serve(host, s))
 			;
-		go_on_with_list(host, s);
+		fake_init_list(host, s);
 		while (fake_files_serve(host, s) || fake_spawner_serve(host, s))
 			;
 	}
